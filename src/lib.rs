@@ -1,0 +1,38 @@
+//! Kii Thing-IF over MQTT: device client, codec, MQTT edge, self-hosted cloud.
+//!
+//! Everything is `http`; MQTT is only how it travels. A module names only what lies below it:
+//!
+//! ```text
+//!  5   bin/thingif.rs   cli/
+//!  4   cloud/
+//!  3   client/          edge/
+//!  2   transport/       memory, record, fault, paho
+//!  1   proto/           onboarding, session, lifecycle, in_flight, backoff     pure: no I/O, no clock, no runtime
+//!  0   ids  secret  topic  mqtt  frame/  thing_if/  config  capture            pure: bytes and types
+//! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod capture;
+pub mod config;
+pub mod frame;
+pub mod ids;
+pub mod mqtt;
+pub mod secret;
+pub mod thing_if;
+pub mod topic;
+
+pub mod proto;
+
+#[cfg(feature = "client")]
+pub mod transport;
+
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "edge")]
+pub mod edge;
+
+#[cfg(feature = "cloud")]
+pub mod cloud;
+
+#[cfg(feature = "cli")]
+pub mod cli;
