@@ -1,1 +1,484 @@
-//! To be written.
+//! What a device client is told: where the default broker is, who the device is, and every limit.
+
+use std::time::Duration;
+
+use crate::ids::{AppId, ThingId, VendorThingId};
+use crate::mqtt::{Endpoint, Scheme};
+use crate::secret::Secret;
+
+/// Who the device is when it onboards. (`wire` §4)
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// By the id that its maker gave it; the first onboarding creates the thing.
+    VendorThing {
+        /// `vendorThingID`, unique per application.
+        vendor_thing_id: VendorThingId,
+        /// `thingPassword`: the one given at the first onboarding is required from then on.
+        password: Secret<String>,
+        /// `thingType`, at most 100 characters; ignored by the service when the thing exists already.
+        thing_type: Option<String>,
+        /// `firmwareVersion`, at most 100 characters.
+        firmware_version: Option<String>,
+        /// `thingProperties`: custom fields, at most 63 KB; names do not begin with `_`. Empty: not sent.
+        thing_properties: serde_json::Map<String, serde_json::Value>,
+    },
+    /// By the id that the service gave it; the thing exists already.
+    Thing {
+        /// `thingID`.
+        thing_id: ThingId,
+        /// `thingPassword`.
+        password: Secret<String>,
+    },
+}
+
+impl Identity {
+    /// A thing known by its maker's id, with nothing optional.
+    pub fn vendor_thing(vendor_thing_id: VendorThingId, password: Secret<String>) -> Self {
+        Self::VendorThing {
+            vendor_thing_id,
+            password,
+            thing_type: None,
+            firmware_version: None,
+            thing_properties: serde_json::Map::new(),
+        }
+    }
+
+    /// A thing known by the service's id.
+    pub fn thing(thing_id: ThingId, password: Secret<String>) -> Self {
+        Self::Thing { thing_id, password }
+    }
+}
+
+/// Why a [`Config`] cannot be made: a knob is outside its range. Always the caller's mistake; nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A duration is too short or too long.
+    #[error("{knob} is {given:?}, outside {min:?} to {max:?}")]
+    Duration {
+        /// The knob.
+        knob: &'static str,
+        /// What was given.
+        given: Duration,
+        /// The shortest allowed.
+        min: Duration,
+        /// The longest allowed.
+        max: Duration,
+    },
+    /// A number is too small or too large.
+    #[error("{knob} is {given}, outside {min} to {max}")]
+    Number {
+        /// The knob.
+        knob: &'static str,
+        /// What was given.
+        given: usize,
+        /// The smallest allowed.
+        min: usize,
+        /// The largest allowed.
+        max: usize,
+    },
+    /// A text is too long for its field, or has a NUL, which no MQTT string can carry.
+    #[error("{knob} has {len} bytes or a NUL; at most {max} bytes without NUL are allowed")]
+    Text {
+        /// The knob.
+        knob: &'static str,
+        /// Length of what was given, in bytes.
+        len: usize,
+        /// The longest allowed, in bytes.
+        max: usize,
+    },
+}
+
+fn duration(knob: &'static str, given: Duration, min: Duration, max: Duration) -> Result<Duration, ConfigError> {
+    if (min..=max).contains(&given) { Ok(given) } else { Err(ConfigError::Duration { knob, given, min, max }) }
+}
+
+fn number(knob: &'static str, given: usize, min: usize, max: usize) -> Result<usize, ConfigError> {
+    if (min..=max).contains(&given) { Ok(given) } else { Err(ConfigError::Number { knob, given, min, max }) }
+}
+
+fn text(knob: &'static str, given: &str, max: usize) -> Result<(), ConfigError> {
+    if given.len() <= max && !given.contains('\0') {
+        Ok(())
+    } else {
+        Err(ConfigError::Text { knob, len: given.len(), max })
+    }
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Everything a device client needs to know. Required things in [`new`](Config::new), each knob in a `with_…` method
+/// that checks its range, so that a `Config` that exists is a valid one.
+///
+/// ```
+/// use std::time::Duration;
+/// use thingif::config::{Config, Identity};
+/// use thingif::ids::{AppId, VendorThingId};
+///
+/// let identity = Identity::vendor_thing(VendorThingId::new("thermostat-17")?, "the thing's password".into());
+/// let config = Config::new("mqtts://mqtt-jp.kii.com".parse()?, AppId::new("c1k9abcdef12")?, "app key".into(), identity)?
+///     .with_call_deadline(Duration::from_secs(5))?
+///     .with_max_in_flight(32)?;
+/// assert_eq!(config.max_in_flight(), 32);
+/// assert!(config.with_max_in_flight(0).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Config {
+    broker: Endpoint,
+    app_id: AppId,
+    app_key: Secret<String>,
+    identity: Identity,
+    assigned_scheme: Scheme,
+    call_deadline: Duration,
+    connect_timeout: Duration,
+    detect_dead_peer: Duration,
+    max_in_flight: usize,
+    max_frame: usize,
+    backoff: (Duration, Duration),
+    pushes: bool,
+    response_filter: bool,
+    push_queue: usize,
+    quarantine: usize,
+    late_answer_window: Duration,
+    connect_attempts: usize,
+    reonboard_after: usize,
+    seed: Option<u64>,
+}
+
+impl Config {
+    /// A device `identity` of application `app_id`, which onboards at the default `broker`; every knob at its default.
+    ///
+    /// # Errors
+    /// [`ConfigError::Text`] when a text cannot be sent: the app key (at most 65,000 bytes, no NUL), the thing's
+    /// password (at most 65,000 bytes), thing type or firmware version (at most 100 bytes).
+    pub fn new(
+        broker: Endpoint,
+        app_id: AppId,
+        app_key: Secret<String>,
+        identity: Identity,
+    ) -> Result<Self, ConfigError> {
+        text("app key", app_key.expose(), 65_000)?;
+        match &identity {
+            Identity::VendorThing { password, thing_type, firmware_version, .. } => {
+                text("thing password", password.expose(), 65_000)?;
+                text("thing type", thing_type.as_deref().unwrap_or_default(), 100)?;
+                text("firmware version", firmware_version.as_deref().unwrap_or_default(), 100)?;
+            }
+            Identity::Thing { password, .. } => text("thing password", password.expose(), 65_000)?,
+        }
+        Ok(Self {
+            assigned_scheme: broker.scheme,
+            broker,
+            app_id,
+            app_key,
+            identity,
+            call_deadline: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
+            detect_dead_peer: Duration::from_secs(90),
+            max_in_flight: 256,
+            max_frame: 64 * 1024,
+            backoff: (SECOND, Duration::from_secs(60)),
+            pushes: true,
+            response_filter: false,
+            push_queue: 256,
+            quarantine: 1024,
+            late_answer_window: Duration::from_secs(30),
+            connect_attempts: 1,
+            reonboard_after: 5,
+            seed: None,
+        })
+    }
+
+    /// How long a call may take that names no time of its own, from the call to its answer, queueing included.
+    /// Default 10 s; 1 ms to 24 h. A longer one keeps its place in flight longer.
+    ///
+    /// # Errors
+    /// [`ConfigError::Duration`] outside that range.
+    pub fn with_call_deadline(mut self, given: Duration) -> Result<Self, ConfigError> {
+        self.call_deadline = duration("call deadline", given, MILLISECOND, DAY)?;
+        Ok(self)
+    }
+
+    /// Time for one connect: name, TCP, TLS, WebSocket and CONNACK together. Default 10 s; 1 ms to 1 h.
+    ///
+    /// # Errors
+    /// [`ConfigError::Duration`] outside that range.
+    pub fn with_connect_timeout(mut self, given: Duration) -> Result<Self, ConfigError> {
+        self.connect_timeout = duration("connect timeout", given, MILLISECOND, HOUR)?;
+        Ok(self)
+    }
+
+    /// A broker that answers nothing is noticed within this time; the transport chooses its keep-alive from it.
+    /// Default 90 s; 3 s to 12 h. A shorter one costs more PINGREQs.
+    ///
+    /// # Errors
+    /// [`ConfigError::Duration`] outside that range.
+    pub fn with_detect_dead_peer(mut self, given: Duration) -> Result<Self, ConfigError> {
+        self.detect_dead_peer = duration("dead peer detection", given, 3 * SECOND, 12 * HOUR)?;
+        Ok(self)
+    }
+
+    /// Calls that may wait for their answer at once; beyond it a call fails at once as `Overloaded`. Default 256; 1 to
+    /// 65,535. Worst-case memory is this many frames.
+    ///
+    /// # Errors
+    /// [`ConfigError::Number`] outside that range.
+    pub fn with_max_in_flight(mut self, given: usize) -> Result<Self, ConfigError> {
+        self.max_in_flight = number("calls in flight", given, 1, 65_535)?;
+        Ok(self)
+    }
+
+    /// The largest request frame, in bytes, head included; a larger one is refused before it is sent. Default 64 KiB,
+    /// which is what a service accepts without settings (`wire` §8); 256 B to 16 MiB.
+    ///
+    /// # Errors
+    /// [`ConfigError::Number`] outside that range.
+    pub fn with_max_frame(mut self, given: usize) -> Result<Self, ConfigError> {
+        self.max_frame = number("largest frame", given, 256, 16 * 1024 * 1024)?;
+        Ok(self)
+    }
+
+    /// Pause before reconnecting: drawn between zero and a limit that begins at `min` and doubles up to `max` with
+    /// every failure. Default 1 s and 60 s; 1 ms to 24 h, `min` not above `max`. (`wire` §7)
+    ///
+    /// # Errors
+    /// [`ConfigError::Duration`] outside that range.
+    pub fn with_backoff(mut self, min: Duration, max: Duration) -> Result<Self, ConfigError> {
+        let max = duration("longest back-off", max, MILLISECOND, DAY)?;
+        self.backoff = (duration("shortest back-off", min, MILLISECOND, max)?, max);
+        Ok(self)
+    }
+
+    /// Whether to subscribe to the device's own topic, on which commands and other pushes arrive. Default on. Off
+    /// saves a SUBSCRIBE and means that no push ever arrives. (`wire` §1.4)
+    pub fn with_pushes(mut self, on: bool) -> Self {
+        self.pushes = on;
+        self
+    }
+
+    /// Whether to subscribe to `p/{client id}/#` as well. Default off: a Thing-IF broker delivers answers unasked
+    /// (`wire` §1.4). Ordinary brokers need it, and then echo each request to its sender, who ignores it; answers to
+    /// calls of an earlier connection may arrive on a later one. Calls wait for its SUBACK.
+    pub fn with_response_filter(mut self, on: bool) -> Self {
+        self.response_filter = on;
+        self
+    }
+
+    /// Pushes kept for a program that is slow to read them; beyond it the oldest are dropped and reported as
+    /// `Lagged`. Default 256; 1 to 65,536. A push has at most 4096 bytes by the documentation. (`wire` §6)
+    ///
+    /// # Errors
+    /// [`ConfigError::Number`] outside that range.
+    pub fn with_push_queue(mut self, given: usize) -> Result<Self, ConfigError> {
+        self.push_queue = number("push queue", given, 1, 65_536)?;
+        Ok(self)
+    }
+
+    /// How many timed-out and cancelled calls are remembered, so that a late answer is recognised. Default 1024; 1 to
+    /// 65,536; about 200 bytes each. Beyond it the oldest are forgotten, which is counted and reported, and until their
+    /// window has passed an answer without `X-Kii-RequestID` is believed on no topic.
+    ///
+    /// # Errors
+    /// [`ConfigError::Number`] outside that range.
+    pub fn with_quarantine(mut self, given: usize) -> Result<Self, ConfigError> {
+        self.quarantine = number("quarantine", given, 1, 65_536)?;
+        Ok(self)
+    }
+
+    /// How long after its deadline or cancellation a call may still be answered, as far as this client is concerned.
+    /// Default 30 s; 1 ms to 24 h. With a peer that echoes no `X-Kii-RequestID`, the next call on the same topic waits
+    /// that long, because nothing else could tell its answer from the late one.
+    ///
+    /// # Errors
+    /// [`ConfigError::Duration`] outside that range.
+    pub fn with_late_answer_window(mut self, given: Duration) -> Result<Self, ConfigError> {
+        self.late_answer_window = duration("late answer window", given, MILLISECOND, DAY)?;
+        Ok(self)
+    }
+
+    /// How many failed attempts in a row `connect` bears before the connection was ready for the first time; then it
+    /// returns the last cause. Later losses are followed by new attempts without limit. Default 1; 1 to `usize::MAX`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Number`] when it is 0.
+    pub fn with_connect_attempts(mut self, given: usize) -> Result<Self, ConfigError> {
+        self.connect_attempts = number("connect attempts", given, 1, usize::MAX)?;
+        Ok(self)
+    }
+
+    /// After how many failed connects in a row to the assigned broker the device asks the default broker again.
+    /// Default 5; 1 to `usize::MAX`. A CONNACK 4 or 5 does not wait for that.
+    ///
+    /// # Errors
+    /// [`ConfigError::Number`] when it is 0.
+    pub fn with_reonboard_after(mut self, given: usize) -> Result<Self, ConfigError> {
+        self.reonboard_after = number("failed connects before onboarding again", given, 1, usize::MAX)?;
+        Ok(self)
+    }
+
+    /// Seed of request ids and jitter, for tests that must repeat. Default: drawn from the operating system. Two
+    /// processes with one seed use the same request ids.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// How MQTT travels to the assigned broker. Default: as to the default broker. The port is the one that the
+    /// onboarding answer names for this scheme.
+    pub fn with_assigned_scheme(mut self, scheme: Scheme) -> Self {
+        self.assigned_scheme = scheme;
+        self
+    }
+
+    /// The default broker.
+    pub fn broker(&self) -> &Endpoint {
+        &self.broker
+    }
+
+    /// The application.
+    pub fn app_id(&self) -> &AppId {
+        &self.app_id
+    }
+
+    /// The application's key.
+    pub fn app_key(&self) -> &Secret<String> {
+        &self.app_key
+    }
+
+    /// Who the device is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// See [`with_assigned_scheme`](Config::with_assigned_scheme).
+    pub fn assigned_scheme(&self) -> Scheme {
+        self.assigned_scheme
+    }
+
+    /// See [`with_call_deadline`](Config::with_call_deadline).
+    pub fn call_deadline(&self) -> Duration {
+        self.call_deadline
+    }
+
+    /// See [`with_connect_timeout`](Config::with_connect_timeout).
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// See [`with_detect_dead_peer`](Config::with_detect_dead_peer).
+    pub fn detect_dead_peer(&self) -> Duration {
+        self.detect_dead_peer
+    }
+
+    /// See [`with_max_in_flight`](Config::with_max_in_flight).
+    pub fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
+    /// See [`with_max_frame`](Config::with_max_frame).
+    pub fn max_frame(&self) -> usize {
+        self.max_frame
+    }
+
+    /// Shortest limit of the pause before reconnecting; see [`with_backoff`](Config::with_backoff).
+    pub fn backoff_min(&self) -> Duration {
+        self.backoff.0
+    }
+
+    /// Longest limit of the pause before reconnecting; see [`with_backoff`](Config::with_backoff).
+    pub fn backoff_max(&self) -> Duration {
+        self.backoff.1
+    }
+
+    /// See [`with_pushes`](Config::with_pushes).
+    pub fn pushes(&self) -> bool {
+        self.pushes
+    }
+
+    /// See [`with_response_filter`](Config::with_response_filter).
+    pub fn response_filter(&self) -> bool {
+        self.response_filter
+    }
+
+    /// See [`with_push_queue`](Config::with_push_queue).
+    pub fn push_queue(&self) -> usize {
+        self.push_queue
+    }
+
+    /// See [`with_quarantine`](Config::with_quarantine).
+    pub fn quarantine(&self) -> usize {
+        self.quarantine
+    }
+
+    /// See [`with_late_answer_window`](Config::with_late_answer_window).
+    pub fn late_answer_window(&self) -> Duration {
+        self.late_answer_window
+    }
+
+    /// See [`with_connect_attempts`](Config::with_connect_attempts).
+    pub fn connect_attempts(&self) -> usize {
+        self.connect_attempts
+    }
+
+    /// See [`with_reonboard_after`](Config::with_reonboard_after).
+    pub fn reonboard_after(&self) -> usize {
+        self.reonboard_after
+    }
+
+    /// See [`with_seed`](Config::with_seed).
+    pub fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let identity = Identity::vendor_thing(VendorThingId::new("v1").expect("valid"), "thing-pw".into());
+        let app = AppId::new("app").expect("valid");
+        Config::new("mqtt://h".parse().expect("valid"), app, "the-key".into(), identity).expect("valid")
+    }
+
+    #[test]
+    fn each_range_has_its_ends() {
+        let second = Duration::from_secs(1);
+        assert!(config().with_call_deadline(Duration::from_micros(999)).is_err());
+        assert!(config().with_call_deadline(MILLISECOND).is_ok());
+        assert!(config().with_detect_dead_peer(2 * second).is_err());
+        assert!(config().with_max_in_flight(65_536).is_err());
+        assert!(config().with_max_frame(255).is_err());
+        assert!(config().with_quarantine(0).is_err());
+        assert!(config().with_connect_attempts(0).is_err());
+        assert_eq!(
+            config().with_backoff(2 * second, second).expect_err("shortest above longest"),
+            ConfigError::Duration { knob: "shortest back-off", given: 2 * second, min: MILLISECOND, max: second }
+        );
+    }
+
+    #[test]
+    fn an_app_key_that_no_connect_can_carry_is_refused() {
+        let app = AppId::new("app").expect("valid");
+        let identity = Identity::thing(ThingId::new("th.1").expect("valid"), "pw".into());
+        let error = Config::new("mqtt://h".parse().expect("valid"), app, "a\0b".into(), identity).expect_err("NUL");
+        assert_eq!(error, ConfigError::Text { knob: "app key", len: 3, max: 65_000 });
+        assert!(!error.to_string().contains("a\0b"));
+    }
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        let shown = format!("{:?}", config());
+        assert!(!shown.contains("thing-pw") && !shown.contains("the-key"), "{shown}");
+    }
+
+    #[test]
+    fn the_assigned_scheme_follows_the_default_broker() {
+        assert_eq!(config().assigned_scheme(), Scheme::Mqtt);
+        assert_eq!(config().with_assigned_scheme(Scheme::Wss).assigned_scheme(), Scheme::Wss);
+    }
+}
