@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroize;
 
@@ -65,9 +66,10 @@ impl From<&str> for Secret<String> {
     }
 }
 
+/// The error of the value's own reader is dropped: serde's words quote what they found.
 impl<'de, T: Zeroize + Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Self)
+        T::deserialize(deserializer).map(Self).map_err(|_| D::Error::custom("a secret is not of the expected form"))
     }
 }
 
@@ -102,5 +104,11 @@ mod tests {
     fn reading_keeps_the_value() {
         let secret: Secret<String> = serde_json::from_str("\"hunter2\"").expect("a string");
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn a_reading_error_does_not_quote_the_value() {
+        let error = serde_json::from_str::<Secret<String>>("31337").expect_err("not a string");
+        assert!(!error.to_string().contains("31337"), "{error}");
     }
 }

@@ -1,0 +1,157 @@
+//! Reading the fields of an object by hand: the last duplicate wins, errors name the field and never show its value.
+
+use serde_json::{Map, Value};
+
+/// Why bytes are not the body they should be. It names the place and never shows the value found there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidBody {
+    /// Not JSON at all.
+    #[error("body is not JSON at line {line}, column {column}")]
+    Syntax {
+        /// Line, from 1.
+        line: usize,
+        /// Column in bytes, from 1.
+        column: usize,
+    },
+    /// JSON that the type refuses.
+    #[error("body is wrong: {0}")]
+    Shape(String),
+    /// A required field is absent or `null`.
+    #[error("body has no `{field}`")]
+    Missing {
+        /// Path of the field, such as `mqttEndpoint.host`.
+        field: String,
+    },
+    /// A field holds what it cannot hold.
+    #[error("`{field}` is not {expected}")]
+    Field {
+        /// Path of the field.
+        field: String,
+        /// What it should have been.
+        expected: &'static str,
+    },
+    /// The content type is not one that this operation takes.
+    #[error("content type is not one that this operation takes")]
+    MediaType,
+}
+
+impl From<serde_json::Error> for InvalidBody {
+    fn from(error: serde_json::Error) -> Self {
+        if error.is_data() {
+            InvalidBody::Shape(error.to_string())
+        } else {
+            InvalidBody::Syntax { line: error.line(), column: error.column() }
+        }
+    }
+}
+
+/// An object and the path at which it was found.
+pub(super) struct Fields {
+    path: String,
+    map: Map<String, Value>,
+}
+
+impl Fields {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, InvalidBody> {
+        let value = serde_json::from_slice::<Value>(body)
+            .map_err(|error| InvalidBody::Syntax { line: error.line(), column: error.column() })?;
+        Self::of(value)
+    }
+
+    pub(super) fn of(value: Value) -> Result<Self, InvalidBody> {
+        match value {
+            Value::Object(map) => Ok(Self { path: String::new(), map }),
+            _ => Err(InvalidBody::Field { field: String::from("body"), expected: "an object" }),
+        }
+    }
+
+    fn name(&self, field: &str) -> String {
+        if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) }
+    }
+
+    pub(super) fn missing(&self, field: &str) -> InvalidBody {
+        InvalidBody::Missing { field: self.name(field) }
+    }
+
+    pub(super) fn wrong(&self, field: &str, expected: &'static str) -> InvalidBody {
+        InvalidBody::Field { field: self.name(field), expected }
+    }
+
+    /// The value of `field`; `null` counts as absent.
+    pub(super) fn take(&mut self, field: &str) -> Option<Value> {
+        self.map.swap_remove(field).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn text(&mut self, field: &str) -> Result<Option<String>, InvalidBody> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.wrong(field, "a string")),
+        }
+    }
+
+    pub(super) fn required_text(&mut self, field: &str) -> Result<String, InvalidBody> {
+        self.text(field)?.ok_or_else(|| self.missing(field))
+    }
+
+    /// A required text that becomes a `T`.
+    pub(super) fn required<T: TryFrom<String>>(
+        &mut self,
+        field: &str,
+        expected: &'static str,
+    ) -> Result<T, InvalidBody> {
+        let text = self.required_text(field)?;
+        T::try_from(text).map_err(|_| self.wrong(field, expected))
+    }
+
+    /// A whole number, written as a number or as digits in a string.
+    pub(super) fn integer(&mut self, field: &str) -> Result<Option<i64>, InvalidBody> {
+        let number = match self.take(field) {
+            None => return Ok(None),
+            Some(Value::Number(number)) => number.as_i64(),
+            Some(Value::String(text)) => text.trim().parse().ok(),
+            Some(_) => None,
+        };
+        number.map(Some).ok_or_else(|| self.wrong(field, "a whole number"))
+    }
+
+    pub(super) fn object(&mut self, field: &str) -> Result<Option<Fields>, InvalidBody> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(Fields { path: self.name(field), map })),
+            Some(_) => Err(self.wrong(field, "an object")),
+        }
+    }
+
+    pub(super) fn required_object(&mut self, field: &str) -> Result<Fields, InvalidBody> {
+        self.object(field)?.ok_or_else(|| self.missing(field))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_path_and_not_the_value() {
+        let mut fields = Fields::parse(br#"{"a":{"b":"hunter2"},"n":null}"#).expect("an object");
+        let mut inner = fields.object("a").expect("an object").expect("present");
+        let error = inner.integer("b").expect_err("not a number");
+        assert_eq!(error.to_string(), "`a.b` is not a whole number");
+        assert_eq!(fields.required_text("n"), Err(InvalidBody::Missing { field: "n".into() }));
+    }
+
+    #[test]
+    fn what_is_no_object_says_where() {
+        assert_eq!(Fields::parse(b"{\n  x").err(), Some(InvalidBody::Syntax { line: 2, column: 3 }));
+        assert_eq!(Fields::parse(b"[]").err().map(|e| e.to_string()).as_deref(), Some("`body` is not an object"));
+        assert!(Fields::parse(b"").is_err());
+    }
+
+    #[test]
+    fn the_last_duplicate_wins() {
+        let mut fields = Fields::parse(br#"{"a":"1","a":" 2 "}"#).expect("an object");
+        assert_eq!(fields.integer("a"), Ok(Some(2)));
+    }
+}
