@@ -1,8 +1,23 @@
 //! MQTT 3.1 (`MQIsdp`, level 3) and 3.1.1 control packets, read and written in both directions.
+//!
+//! [`Decoder`] takes packets off a buffer as it fills; [`encode`] and [`encode_publish`] append them to one. Nothing here
+//! knows a socket. Payloads are slices of the buffer they arrived in.
 
+mod decode;
+mod encode;
+mod error;
+mod fields;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::num::NonZeroU16;
 
 use bytes::Bytes;
+
+pub use decode::{Decoded, Decoder, Limits, Oversize};
+pub use encode::{MAX_REMAINING_LENGTH, encode, encode_publish};
+pub use error::{PacketError, PacketErrorKind};
 
 use crate::mqtt::Qos;
 use crate::topic::{Topic, TopicFilter};
@@ -73,7 +88,7 @@ pub enum Packet {
 }
 
 /// CONNECT.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Connect {
     /// Version.
     pub protocol: Protocol,
@@ -91,8 +106,23 @@ pub struct Connect {
     pub password: Option<Bytes>,
 }
 
+/// Shows everything but the password and the will's message.
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect")
+            .field("protocol", &self.protocol)
+            .field("clean_session", &self.clean_session)
+            .field("keep_alive", &self.keep_alive)
+            .field("client_id", &self.client_id)
+            .field("will", &self.will)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "[redacted]"))
+            .finish()
+    }
+}
+
 /// The will of a CONNECT.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Will {
     /// Topic name.
     pub topic: Topic,
@@ -104,8 +134,15 @@ pub struct Will {
     pub retain: bool,
 }
 
+/// Shows the length of the message, not the message.
+impl fmt::Debug for Will {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Will({:?}, {} bytes, {:?})", self.topic, self.message.len(), self.qos)
+    }
+}
+
 /// PUBLISH.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct PublishPacket {
     /// DUP flag.
     pub dup: bool,
@@ -119,4 +156,12 @@ pub struct PublishPacket {
     pub topic: Topic,
     /// Payload, a slice of the packet's bytes.
     pub payload: Bytes,
+}
+
+/// Shows topic and length. Payloads carry tokens and are not shown.
+impl fmt::Debug for PublishPacket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dup, retain, qos, id, topic, payload } = self;
+        write!(f, "Publish({topic:?}, {} bytes, {qos:?}, id {id:?}, dup {dup}, retain {retain})", payload.len())
+    }
 }
