@@ -1,109 +1,19 @@
 //! What a device client is told: where the default broker is, who the device is, and every limit.
 
+mod error;
+mod identity;
+
 use std::time::Duration;
 
-use crate::ids::{AppId, ThingId, VendorThingId};
+use error::{duration, number, text};
+
+pub use error::ConfigError;
+pub use identity::Identity;
+
+use crate::ids::AppId;
 use crate::mqtt::{Endpoint, Scheme};
 use crate::secret::Secret;
-
-/// Who the device is when it onboards. (`wire` §4)
-#[derive(Debug, Clone)]
-pub enum Identity {
-    /// By the id that its maker gave it; the first onboarding creates the thing.
-    VendorThing {
-        /// `vendorThingID`, unique per application.
-        vendor_thing_id: VendorThingId,
-        /// `thingPassword`: the one given at the first onboarding is required from then on.
-        password: Secret<String>,
-        /// `thingType`, at most 100 characters; ignored by the service when the thing exists already.
-        thing_type: Option<String>,
-        /// `firmwareVersion`, at most 100 characters.
-        firmware_version: Option<String>,
-        /// `thingProperties`: custom fields, at most 63 KB; names do not begin with `_`. Empty: not sent.
-        thing_properties: serde_json::Map<String, serde_json::Value>,
-    },
-    /// By the id that the service gave it; the thing exists already.
-    Thing {
-        /// `thingID`.
-        thing_id: ThingId,
-        /// `thingPassword`.
-        password: Secret<String>,
-    },
-}
-
-impl Identity {
-    /// A thing known by its maker's id, with nothing optional.
-    pub fn vendor_thing(vendor_thing_id: VendorThingId, password: Secret<String>) -> Self {
-        Self::VendorThing {
-            vendor_thing_id,
-            password,
-            thing_type: None,
-            firmware_version: None,
-            thing_properties: serde_json::Map::new(),
-        }
-    }
-
-    /// A thing known by the service's id.
-    pub fn thing(thing_id: ThingId, password: Secret<String>) -> Self {
-        Self::Thing { thing_id, password }
-    }
-}
-
-/// Why a [`Config`] cannot be made: a knob is outside its range. Always the caller's mistake; nothing was sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// A duration is too short or too long.
-    #[error("{knob} is {given:?}, outside {min:?} to {max:?}")]
-    Duration {
-        /// The knob.
-        knob: &'static str,
-        /// What was given.
-        given: Duration,
-        /// The shortest allowed.
-        min: Duration,
-        /// The longest allowed.
-        max: Duration,
-    },
-    /// A number is too small or too large.
-    #[error("{knob} is {given}, outside {min} to {max}")]
-    Number {
-        /// The knob.
-        knob: &'static str,
-        /// What was given.
-        given: usize,
-        /// The smallest allowed.
-        min: usize,
-        /// The largest allowed.
-        max: usize,
-    },
-    /// A text is too long for its field, or has a NUL, which no MQTT string can carry.
-    #[error("{knob} has {len} bytes or a NUL; at most {max} bytes without NUL are allowed")]
-    Text {
-        /// The knob.
-        knob: &'static str,
-        /// Length of what was given, in bytes.
-        len: usize,
-        /// The longest allowed, in bytes.
-        max: usize,
-    },
-}
-
-fn duration(knob: &'static str, given: Duration, min: Duration, max: Duration) -> Result<Duration, ConfigError> {
-    if (min..=max).contains(&given) { Ok(given) } else { Err(ConfigError::Duration { knob, given, min, max }) }
-}
-
-fn number(knob: &'static str, given: usize, min: usize, max: usize) -> Result<usize, ConfigError> {
-    if (min..=max).contains(&given) { Ok(given) } else { Err(ConfigError::Number { knob, given, min, max }) }
-}
-
-fn text(knob: &'static str, given: &str, max: usize) -> Result<(), ConfigError> {
-    if given.len() <= max && !given.contains('\0') {
-        Ok(())
-    } else {
-        Err(ConfigError::Text { knob, len: given.len(), max })
-    }
-}
+use crate::thing_if::Credential;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -147,6 +57,7 @@ pub struct Config {
     connect_attempts: usize,
     reonboard_after: usize,
     seed: Option<u64>,
+    resume: Option<Credential>,
 }
 
 impl Config {
@@ -190,6 +101,7 @@ impl Config {
             connect_attempts: 1,
             reonboard_after: 5,
             seed: None,
+            resume: None,
         })
     }
 
@@ -327,6 +239,14 @@ impl Config {
         self
     }
 
+    /// A credential of an earlier onboarding: the device goes straight to its assigned broker, and onboards only when
+    /// that refuses it. Default: none. One of another application, or whose broker does not offer the
+    /// [assigned scheme](Config::with_assigned_scheme), is not used.
+    pub fn with_resume(mut self, credential: Credential) -> Self {
+        self.resume = Some(credential);
+        self
+    }
+
     /// How MQTT travels to the assigned broker. Default: as to the default broker. The port is the one that the
     /// onboarding answer names for this scheme.
     pub fn with_assigned_scheme(mut self, scheme: Scheme) -> Self {
@@ -433,11 +353,17 @@ impl Config {
     pub fn seed(&self) -> Option<u64> {
         self.seed
     }
+
+    /// See [`with_resume`](Config::with_resume).
+    pub fn resume(&self) -> Option<&Credential> {
+        self.resume.as_ref()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{ThingId, VendorThingId};
 
     fn config() -> Config {
         let identity = Identity::vendor_thing(VendorThingId::new("v1").expect("valid"), "thing-pw".into());
