@@ -143,6 +143,31 @@ id! {
     ClientId, "client id", MAX_ID_LEN, is_id_byte
 }
 id! {
+    /// A command, `commandID`: `[A-Za-z0-9._-]{1,200}`, so it can stand in the path of its action results. Kii's are
+    /// UUIDs.
+    CommandId, "command id", MAX_ID_LEN, is_id_byte
+}
+id! {
+    /// A trigger, `triggerID`: `[A-Za-z0-9._-]{1,200}`.
+    TriggerId, "trigger id", MAX_ID_LEN, is_id_byte
+}
+id! {
+    /// A user, as in `user:{id}`: `[A-Za-z0-9._-]{1,200}`. (`wire` §4)
+    UserId, "user id", MAX_ID_LEN, is_id_byte
+}
+id! {
+    /// A group of users, as in `group:{id}`: `[A-Za-z0-9._-]{1,200}`. (`wire` §4)
+    GroupId, "group id", MAX_ID_LEN, is_id_byte
+}
+id! {
+    /// `thingType`: `[A-Za-z0-9._-]{1,100}`. (`wire` §4)
+    ThingType, "thing type", 100, is_id_byte
+}
+id! {
+    /// `firmwareVersion`: `[A-Za-z0-9._-]{1,100}`. (`wire` §4)
+    FirmwareVersion, "firmware version", 100, is_id_byte
+}
+id! {
     /// The value of `X-Kii-RequestID`: opaque printable ASCII, spaces allowed, because clients choose it freely.
     RequestId, "request id", MAX_ID_LEN, is_visible_or_space
 }

@@ -80,7 +80,7 @@ impl Fields {
 
     /// The value of `field`; `null` counts as absent.
     pub(super) fn take(&mut self, field: &str) -> Option<Value> {
-        self.map.swap_remove(field).filter(|value| !value.is_null())
+        self.map.shift_remove(field).filter(|value| !value.is_null())
     }
 
     pub(super) fn text(&mut self, field: &str) -> Result<Option<String>, InvalidBody> {
@@ -105,6 +105,18 @@ impl Fields {
         T::try_from(text).map_err(|_| self.wrong(field, expected))
     }
 
+    /// A text that becomes a `T`, or is absent.
+    pub(super) fn optional<T: TryFrom<String>>(
+        &mut self,
+        field: &str,
+        expected: &'static str,
+    ) -> Result<Option<T>, InvalidBody> {
+        match self.text(field)? {
+            None => Ok(None),
+            Some(text) => T::try_from(text).map(Some).map_err(|_| self.wrong(field, expected)),
+        }
+    }
+
     /// A whole number, written as a number or as digits in a string.
     pub(super) fn integer(&mut self, field: &str) -> Result<Option<i64>, InvalidBody> {
         let number = match self.take(field) {
@@ -116,12 +128,35 @@ impl Fields {
         number.map(Some).ok_or_else(|| self.wrong(field, "a whole number"))
     }
 
-    pub(super) fn object(&mut self, field: &str) -> Result<Option<Fields>, InvalidBody> {
+    /// A text of at most `max` characters.
+    pub(super) fn text_up_to(
+        &mut self,
+        field: &str,
+        max: usize,
+        expected: &'static str,
+    ) -> Result<Option<String>, InvalidBody> {
+        match self.text(field)? {
+            Some(text) if text.chars().count() > max => Err(self.wrong(field, expected)),
+            text => Ok(text),
+        }
+    }
+
+    /// An object as it stands.
+    pub(super) fn map(&mut self, field: &str) -> Result<Option<Map<String, Value>>, InvalidBody> {
         match self.take(field) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Fields { path: self.name(field), map })),
+            Some(Value::Object(map)) => Ok(Some(map)),
             Some(_) => Err(self.wrong(field, "an object")),
         }
+    }
+
+    /// The fields that were not taken, in their order.
+    pub(super) fn into_rest(self) -> Map<String, Value> {
+        self.map
+    }
+
+    pub(super) fn object(&mut self, field: &str) -> Result<Option<Fields>, InvalidBody> {
+        Ok(self.map(field)?.map(|map| Fields { path: self.name(field), map }))
     }
 
     pub(super) fn required_object(&mut self, field: &str) -> Result<Fields, InvalidBody> {
