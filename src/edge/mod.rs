@@ -1,7 +1,62 @@
 //! The MQTT side of a service: frames in, `http` requests to a [`tower_service::Service`], answers out.
+//!
+//! ```text
+//!  TCP  TLS  WS  WSS          PUBLISH p/{client id}/thing-if/apps/{app}/…            Request<Bytes> + Peer
+//!  ───────────────────► Edge ────────────────────────────────────────────► lanes ──────────────────────► Service
+//!                        │  ◄──────────── the same topic, QoS 0 ──────────────────  Response<Bytes>
+//!                        │
+//!                     Registry ◄── Pusher: PUBLISH {client id}
+//! ```
+//!
+//! **Who.** [`Directory::admit`] judges every CONNECT and grants a [`Role`]. Connections to the default broker stand side by
+//! side, all as `anonymous`; on the assigned broker a client identifier has one connection, and a newer one takes over.
+//! Protocol levels other than those of 3.1 and 3.1.1 get CONNACK 1, an identifier that cannot stand in a topic (the
+//! empty one too) 2, a CONNECT without user name or password 4. (`wire` §1, §8)
+//!
+//! **What it does with a PUBLISH.** Retain is ignored, as are wills. QoS 1 and 2 are acknowledged when the request was
+//! taken, before it is executed; a QoS 2 packet identifier that was not released is not executed again.
+//!
+//! | topic and payload | answer |
+//! |---|---|
+//! | not below `p/{own client id}/` | none |
+//! | path other than `/thing-if/apps/…`, or with `.` or `..` | 404 `PATH_NOT_FOUND` |
+//! | another application's path; on the default broker, anything but `…/onboardings` | 403 `OPERATION_NOT_SUPPORTED` |
+//! | payload is no frame | 400 `INVALID_INPUT_DATA` |
+//! | payload above [`Config::max_frame`] | 413 `PAYLOAD_TOO_LARGE` |
+//! | too much in flight | 503 `TEMPORARY_UNAVAILABLE_ERROR`, `Retry-After` |
+//! | the service panics or fails | 500 `UNDEFINED_ERROR` |
+//! | everything else | the service's |
+//!
+//! Every answer goes to the asking connection alone, on the very topic string of its request, subscribed or not, at
+//! QoS 0. Requests of one connection with the same path are executed in the order they came; others run concurrently.
+//! What was taken is executed to its end even if the connection is gone by then.
+//!
+//! **Subscriptions.** `{client id}` (pushes) and anything below `p/{client id}/` (which changes nothing) are granted,
+//! other filters are not: 0x80 for 3.1.1; 3.1, which has no such code, is told 0 and hears nothing. (`wire` §1.3)
+//!
+//! Nothing is dropped in silence: see [`Metrics`].
 
+mod answer;
+mod config;
+mod connection;
 mod directory;
+mod ending;
+mod execute;
+mod intake;
+mod listen;
+mod live;
+mod login;
+mod metrics;
 mod push;
+mod registry;
+mod session;
+mod websocket;
+mod wire;
 
+pub use config::Config;
 pub use directory::{Admission, ConnectionId, Directory, Login, Peer, Role};
+pub use execute::Backend;
+pub use listen::{Edge, Listeners};
+pub use metrics::Metrics;
 pub use push::{PushOutcome, Pusher};
+pub use registry::{Connections, Registry};

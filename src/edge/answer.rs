@@ -1,0 +1,144 @@
+//! Answers in the one dialect that every known device reads. (`wire` §2.1, §2.3)
+
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{
+    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, DATE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    RETRY_AFTER, TE, TRAILER, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+
+use super::config::RETRY_AFTER_SECONDS;
+use crate::frame::{self, REQUEST_ID};
+use crate::thing_if::{ErrorBody, ErrorCode};
+
+/// Headers about the way a message took, which is not the way it goes on. `Content-Length` and `Transfer-Encoding` are
+/// left out by the codec.
+const HOP_BY_HOP: [HeaderName; 7] =
+    [CONNECTION, HeaderName::from_static("keep-alive"), PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, UPGRADE];
+
+/// Writes `response` as the frame that answers a request with this `X-Kii-RequestID`, if it had one.
+///
+/// The headers of the documented answer come first and in its order. What the service left out of them is filled in:
+/// `Accept-Ranges`, `Age`, `Cache-Control` and `Date`, `Connection` always. The request's id is echoed byte for byte; one that
+/// the service set is not its to set.
+pub(super) fn encode(response: Response<Bytes>, request_id: Option<HeaderValue>) -> Bytes {
+    let (mut parts, body) = response.into_parts();
+    let given = std::mem::take(&mut parts.headers);
+    let mut headers = HeaderMap::with_capacity(given.len() + 8);
+    let fill = |headers: &mut HeaderMap, name: HeaderName, default: fn() -> HeaderValue| {
+        let value = given.get(&name).cloned().unwrap_or_else(default);
+        headers.insert(name, value);
+    };
+    fill(&mut headers, ACCEPT_RANGES, || HeaderValue::from_static("bytes"));
+    fill(&mut headers, AGE, || HeaderValue::from_static("0"));
+    fill(&mut headers, CACHE_CONTROL, || HeaderValue::from_static("max-age=0, no-cache, no-store"));
+    if let Some(content_type) = given.get(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, content_type.clone());
+    }
+    fill(&mut headers, DATE, date);
+    headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+    if let Some(id) = request_id {
+        headers.insert(REQUEST_ID, id);
+    }
+    for (name, value) in &given {
+        let is_written = [ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_TYPE, DATE, REQUEST_ID].contains(name);
+        if !is_written && !HOP_BY_HOP.contains(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    parts.headers = headers;
+    let mut frame = BytesMut::new();
+    frame::encode_response(&Response::from_parts(parts, body), &mut frame);
+    frame.freeze()
+}
+
+fn date() -> HeaderValue {
+    HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())).expect("a date is printable ASCII")
+}
+
+/// An error that the edge itself finds.
+pub(super) fn error(code: ErrorCode, message: impl Into<String>) -> Response<Bytes> {
+    ErrorBody::new(code, message).to_response()
+}
+
+/// 503: too much in flight.
+pub(super) fn overloaded() -> Response<Bytes> {
+    let message = "Too many requests are in flight. Please try again later.";
+    let mut response = error(ErrorCode::TemporaryUnavailableError, message);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    response
+}
+
+/// 500: the service failed. What exactly is for the log alone.
+pub(super) fn failed() -> Response<Bytes> {
+    error(ErrorCode::UndefinedError, "The service failed.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(response: Response<Bytes>, id: Option<&'static str>) -> String {
+        let frame = encode(response, id.map(HeaderValue::from_static));
+        String::from_utf8(frame.to_vec()).expect("ASCII")
+    }
+
+    fn with_date(mut response: Response<Bytes>) -> Response<Bytes> {
+        response.headers_mut().insert(DATE, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
+        response
+    }
+
+    #[test]
+    fn the_documented_answer_is_written_byte_for_byte() {
+        let mut response = with_date(Response::new(Bytes::from_static(b"{\n  \"a\" : 1\n}")));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        assert_eq!(
+            text(response, None),
+            "200\r\nAccept-Ranges:bytes\r\nAge:0\r\nCache-Control:max-age=0, no-cache, no-store\r\n\
+             Content-Type:application/json\r\nDate:Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection:keep-alive\r\n\r\n\
+             {\n  \"a\" : 1\n}"
+        );
+    }
+
+    #[test]
+    fn the_request_id_is_the_requests_and_hop_by_hop_headers_stay_behind() {
+        let mut response = with_date(Response::new(Bytes::new()));
+        *response.status_mut() = http::StatusCode::NO_CONTENT;
+        for (name, value) in [
+            ("connection", "close"),
+            ("keep-alive", "timeout=5"),
+            ("content-length", "0"),
+            ("transfer-encoding", "chunked"),
+            ("x-kii-requestid", "the service's own"),
+            ("cache-control", "max-age=9"),
+            ("etag", "\"7\""),
+        ] {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        assert_eq!(
+            text(response.clone(), Some("vid onboardings")),
+            "204\r\nAccept-Ranges:bytes\r\nAge:0\r\nCache-Control:max-age=9\r\n\
+             Date:Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection:keep-alive\r\nX-Kii-RequestID:vid onboardings\r\n\
+             ETag:\"7\"\r\n\r\n"
+        );
+        assert!(!text(response, None).contains("X-Kii-RequestID"));
+    }
+
+    #[test]
+    fn a_missing_date_is_filled_in_as_rfc_1123_has_it() {
+        let frame = text(Response::new(Bytes::new()), None);
+        let date = frame.split("Date:").nth(1).and_then(|rest| rest.split("\r\n").next()).expect("a Date");
+        assert!(httpdate::parse_http_date(date).is_ok(), "{date}");
+        assert!(date.ends_with(" GMT"), "{date}");
+    }
+
+    #[test]
+    fn error_bodies_begin_with_a_lone_brace() {
+        let frame = text(overloaded(), Some("7"));
+        assert!(frame.starts_with("503\r\n"), "{frame}");
+        assert!(frame.contains("\r\nRetry-After:1\r\n"), "{frame}");
+        assert!(frame.contains("\r\n\r\n{\n  \"errorCode\" : \"TEMPORARY_UNAVAILABLE_ERROR\",\n"), "{frame}");
+    }
+}

@@ -1,0 +1,70 @@
+//! The edge's knobs.
+
+use std::time::Duration;
+
+use crate::mqtt::packet::Limits;
+
+/// Bounds and times of an [`Edge`](super::Edge). Start from [`Config::default`].
+///
+/// Every bound has a visible answer: an error frame, a CONNACK code, a [`PushOutcome`](super::PushOutcome) or the end of
+/// the connection, and a counter in [`Metrics`](super::Metrics).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// Time from accept to a complete CONNECT, TLS and WebSocket handshakes included; as long again for the
+    /// [`Directory`](super::Directory) to judge it. Default 10 s. Short times cost devices on slow radio their TLS handshake; long
+    /// ones leave sockets to strangers.
+    pub connect_timeout: Duration,
+    /// The largest frame (payload of a PUBLISH), in bytes; more is answered with 413. Default 64 KiB. (`wire` §8)
+    pub max_frame: usize,
+    /// The largest payload that is skipped after that answer, in bytes; more ends the connection. Default 1 MiB.
+    pub max_skip: usize,
+    /// Requests of one connection that are not answered yet; more are answered with 503 and `Retry-After`. Default 256,
+    /// which costs at most `max_in_flight` × [`max_frame`](Self::max_frame) of memory for one connection.
+    pub max_in_flight: usize,
+    /// Requests of all connections together, those included whose device has gone; more are answered with 503.
+    /// Default 65,536.
+    pub max_in_flight_total: usize,
+    /// QoS 2 packet identifiers that a client may leave without PUBREL; one more ends the connection. Default 256,
+    /// at most 65,535 by the protocol; 2 bytes each.
+    pub max_unreleased: usize,
+    /// Pushes that wait for one connection to take them; more are dropped, counted and reported as
+    /// [`PushOutcome::Overloaded`](super::PushOutcome::Overloaded). Default 64, at 4096 bytes each by the documentation.
+    pub push_queue: usize,
+    /// Bytes written for a connection but not taken by it, above which its requests are no longer read. Default 256 KiB.
+    pub write_high_water: usize,
+    /// A connection that takes not one byte of what is written for it in this time is closed. Default 30 s.
+    pub write_timeout: Duration,
+    /// How long a closing connection may take to read its last bytes, and the edge, on shutdown, to let requests in
+    /// flight finish before it closes connections regardless. Default 5 s.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            max_frame: 64 * 1024,
+            max_skip: 1024 * 1024,
+            max_in_flight: 256,
+            max_in_flight_total: 65_536,
+            max_unreleased: 256,
+            push_queue: 64,
+            write_high_water: 256 * 1024,
+            write_timeout: Duration::from_secs(30),
+            shutdown_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn limits(&self) -> Limits {
+        Limits { max_frame: self.max_frame, max_skip: self.max_skip, ..Limits::default() }
+    }
+}
+
+/// The `Retry-After` of a 503: long enough for a burst to pass, in seconds.
+pub(super) const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// How long a closed connection's last bytes are waited for, so that they are not lost to a reset.
+pub(super) const LINGER: Duration = Duration::from_secs(1);

@@ -1,0 +1,477 @@
+//! One MQTT connection, from its first byte to its last.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Response};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::config::LINGER;
+use super::ending::Ending;
+use super::execute::{Backend, run_lane};
+use super::intake::{self, Verdict};
+use super::live::{Live, Place};
+use super::login::{Admitted, Origin, login};
+use super::session::{Answer, Job, LaneKey, Session};
+use super::wire::{Output, Wire};
+use super::{ConnectionId, Directory, Peer, answer};
+use crate::mqtt::packet::{self, Decoded, Decoder, Oversize, Packet, PacketId, Protocol};
+use crate::mqtt::{Qos, RefusedReason};
+use crate::topic::{Topic, TopicFilter};
+
+/// How often a connection reads before it writes.
+const READS_PER_WRITE: usize = 4;
+
+/// Serves a connection to its end. `deadline` is for its CONNECT.
+pub(super) async fn serve<W: Wire, S: Backend, D: Directory>(
+    mut wire: W,
+    origin: Origin,
+    deadline: Instant,
+    service: S,
+    directory: Arc<D>,
+    place: Place,
+) {
+    let (live, session) = (Arc::clone(&place.live), Arc::clone(&place.session));
+    let mut decoder = Decoder::new(live.config.limits()).expecting_connect();
+    let mut input = BytesMut::new();
+    let connection = session.id();
+    let times = (deadline, live.config.connect_timeout);
+    // Boxed, so that the memory a login needs does not stay with the connection.
+    let admitted = Box::pin(async {
+        tokio::select! {
+            admitted = login(&mut wire, &mut decoder, &mut input, &*directory, origin, session.id(), times) => admitted,
+            ending = session.asked_to_end() => Err(ending),
+        }
+    })
+    .await;
+    drop(directory);
+    match admitted {
+        Ok(admitted) => {
+            let Peer { role, client_id, .. } = &admitted.peer;
+            tracing::info!(connection = connection.0, remote = %origin.remote, scheme = %origin.scheme, %client_id, ?role, "connected");
+            let client_id = client_id.clone();
+            let registration = live.registry.enter(*role, &client_id, &session);
+            let mut admitted = Connection::new(wire, decoder, input, admitted, service, Arc::clone(&live), session);
+            let ending = admitted.run().await;
+            ending.count(live.registry.counters());
+            drop(registration);
+            drop(place);
+            tracing::info!(connection = connection.0, %client_id, reason = %ending, "connection ended");
+            let Connection { wire, output, .. } = admitted;
+            close(wire, output, ending).await;
+        }
+        Err(ending) => {
+            not_connected(&live, origin, connection, ending);
+            drop(place);
+            let mut output = Output::new::<W>();
+            if let Ending::Refused(reason) = ending {
+                write(&mut output, Protocol::V311, &connack(Some(reason)));
+            }
+            close(wire, output, ending).await;
+        }
+    }
+}
+
+/// Counts and logs a socket that never became a connection.
+pub(super) fn not_connected(live: &Live, origin: Origin, connection: ConnectionId, ending: Ending) {
+    ending.count(live.registry.counters());
+    if !matches!(ending, Ending::Refused(_)) {
+        live.registry.counters().not_connected.add();
+    }
+    tracing::info!(connection = connection.0, remote = %origin.remote, scheme = %origin.scheme, reason = %ending, "not connected");
+}
+
+/// Writes what is left, says goodbye, and reads on for a moment: a socket closed with unread bytes is reset, and the
+/// reset would overtake the last answer.
+async fn close<W: Wire>(mut wire: W, mut output: Output, ending: Ending) {
+    if matches!(ending, Ending::Io(_) | Ending::SlowConsumer) {
+        return;
+    }
+    let goodbye = async {
+        poll_fn(|cx| wire.poll_drain(cx, &mut output)).await?;
+        poll_fn(|cx| wire.poll_shutdown(cx)).await?;
+        let mut rest = BytesMut::new();
+        while ending.lingers() && poll_fn(|cx| wire.poll_fill(cx, &mut rest)).await? > 0 {
+            rest.clear();
+        }
+        Ok::<(), Ending>(())
+    };
+    // Whether the goodbye was heard changes nothing any more.
+    let _: Result<_, _> = timeout(LINGER, goodbye).await;
+}
+
+fn connack(refused: Option<RefusedReason>) -> Packet {
+    Packet::ConnAck { session_present: false, code: refused.map_or(0, RefusedReason::code) }
+}
+
+/// Whether the message could be written: MQTT bounds its length.
+fn publish(output: &mut Output, topic: &Topic, payload: &[u8]) -> bool {
+    output.append(|bytes| packet::encode_publish(topic, payload, bytes)).is_ok()
+}
+
+fn write(output: &mut Output, protocol: Protocol, packet: &Packet) {
+    let written = output.append(|bytes| packet::encode(packet, protocol, bytes));
+    written.expect("acknowledgements always fit");
+}
+
+struct Connection<W, S> {
+    wire: W,
+    decoder: Decoder,
+    input: BytesMut,
+    output: Output,
+    /// Whether the wire may hold bytes that it has not yet given to the network.
+    is_flushed: bool,
+    /// Answers that found no room in `output`; still in flight.
+    staged: VecDeque<Answer>,
+    /// Whether it is to end once everything is answered.
+    is_finishing: bool,
+    /// Requests accepted and not yet answered into `output`.
+    in_flight: usize,
+    /// QoS 2 packet identifiers seen and not released.
+    unreleased: BTreeSet<PacketId>,
+    peer: Peer,
+    protocol: Protocol,
+    pushes: Topic,
+    silence: Option<Duration>,
+    heard: Instant,
+    /// Since when the peer takes nothing of `output`.
+    blocked: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    service: S,
+    live: Arc<Live>,
+    session: Arc<Session>,
+}
+
+impl<W: Wire, S: Backend> Connection<W, S> {
+    fn new(
+        wire: W,
+        decoder: Decoder,
+        input: BytesMut,
+        admitted: Admitted,
+        service: S,
+        live: Arc<Live>,
+        session: Arc<Session>,
+    ) -> Self {
+        let Admitted { peer, protocol, silence, has_will } = admitted;
+        if has_will {
+            live.registry.counters().ignored.add();
+        }
+        let mut output = Output::new::<W>();
+        write(&mut output, protocol, &connack(None));
+        Self {
+            wire,
+            decoder,
+            input,
+            output,
+            is_flushed: false,
+            staged: VecDeque::new(),
+            is_finishing: false,
+            in_flight: 0,
+            unreleased: BTreeSet::new(),
+            pushes: Topic::for_pushes(&peer.client_id),
+            peer,
+            protocol,
+            silence,
+            heard: Instant::now(),
+            blocked: None,
+            timer: None,
+            service,
+            live,
+            session,
+        }
+    }
+
+    async fn run(&mut self) -> Ending {
+        poll_fn(|cx| match self.work(cx).and_then(|()| self.watch_the_clock(cx)) {
+            Ok(()) => Poll::Pending,
+            Err(ending) => Poll::Ready(ending),
+        })
+        .await
+    }
+
+    /// Reads, takes what others have left, and writes, in batches, until nothing moves any more.
+    fn work(&mut self, cx: &mut Context<'_>) -> Result<(), Ending> {
+        loop {
+            let may_have_more = self.read(cx)?;
+            let has_left_some = self.collect(cx)?;
+            let has_drained = self.drain(cx)?;
+            if !(may_have_more && self.may_read() || has_left_some && has_drained) {
+                break;
+            }
+        }
+        let is_idle = self.in_flight == 0 && self.output.is_empty() && self.is_flushed;
+        if self.is_finishing && is_idle { Err(Ending::Shutdown) } else { Ok(()) }
+    }
+
+    fn has_room(&self) -> bool {
+        self.output.len() < self.live.config.write_high_water
+    }
+
+    fn may_read(&self) -> bool {
+        self.has_room() && self.staged.is_empty() && !self.is_finishing
+    }
+
+    /// Reads and executes; whether there may be more to read at once.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
+        for _ in 0..READS_PER_WRITE {
+            self.receive()?;
+            if !self.may_read() {
+                self.heard = Instant::now(); // not to be told from silence
+                return Ok(true);
+            }
+            match self.wire.poll_fill(cx, &mut self.input) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(filled) => {
+                    if filled? == 0 {
+                        return Err(Ending::Closed);
+                    }
+                    self.heard = Instant::now();
+                }
+            }
+        }
+        self.receive().map(|()| true)
+    }
+
+    /// Executes what has been read, as long as the answers have room.
+    fn receive(&mut self) -> Result<(), Ending> {
+        while self.may_read() {
+            match self.decoder.decode(&mut self.input)? {
+                Some(Decoded::Packet(packet)) => self.handle(packet)?,
+                Some(Decoded::Oversize(oversize)) => self.oversize(&oversize)?,
+                None => break,
+            }
+        }
+        if self.input.is_empty() {
+            self.input = BytesMut::new(); // an idle connection holds no buffer
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, packet: Packet) -> Result<(), Ending> {
+        match packet {
+            Packet::Publish(publish) => {
+                if publish.retain {
+                    self.live.registry.counters().ignored.add();
+                }
+                if self.acknowledge(publish.qos, publish.id)? {
+                    let verdict = intake::judge(
+                        &self.peer,
+                        publish.topic.clone(),
+                        publish.payload,
+                        self.live.registry.counters(),
+                    );
+                    self.obey(verdict, &publish.topic);
+                }
+            }
+            Packet::PubRel(id) => {
+                self.unreleased.remove(&id);
+                self.write(&Packet::PubComp(id));
+            }
+            Packet::Subscribe { id, filters } => self.subscribe(id, &filters),
+            Packet::Unsubscribe { id, filters } => self.unsubscribe(id, &filters),
+            Packet::PingReq => self.write(&Packet::PingResp),
+            Packet::Disconnect => return Err(Ending::Disconnect),
+            // Nothing that this server sends asks for one of these.
+            Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_) => self.live.registry.counters().ignored.add(),
+            Packet::Connect(_)
+            | Packet::ConnAck { .. }
+            | Packet::SubAck { .. }
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => return Err(Ending::ServerPacket),
+        }
+        Ok(())
+    }
+
+    fn oversize(&mut self, oversize: &Oversize) -> Result<(), Ending> {
+        if self.acknowledge(oversize.qos, oversize.id)? {
+            let (max, counters) = (self.live.config.max_frame, self.live.registry.counters());
+            let verdict =
+                intake::judge_oversize(&self.peer, &oversize.topic, &oversize.first, oversize.len, max, counters);
+            self.obey(verdict, &oversize.topic);
+        }
+        Ok(())
+    }
+
+    /// Acknowledges a PUBLISH; `false` for one that was there before.
+    ///
+    /// PUBACK and PUBREC say that the request was taken, not that it was executed: that is what the answer says. They
+    /// are not kept until then, because clients bound what they have unacknowledged, and a slow request would hold up
+    /// all others.
+    fn acknowledge(&mut self, qos: Qos, id: Option<PacketId>) -> Result<bool, Ending> {
+        match (qos, id) {
+            (Qos::AtLeastOnce, Some(id)) => self.write(&Packet::PubAck(id)),
+            (Qos::ExactlyOnce, Some(id)) => {
+                let is_new = !self.unreleased.contains(&id);
+                if is_new && self.unreleased.len() >= self.live.config.max_unreleased {
+                    return Err(Ending::Unreleased);
+                }
+                self.write(&Packet::PubRec(id));
+                if !is_new {
+                    self.live.registry.counters().duplicates.add();
+                    return Ok(false);
+                }
+                self.unreleased.insert(id);
+            }
+            // The decoder gives an identifier to these two and to no other.
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn obey(&mut self, verdict: Verdict, topic: &Topic) {
+        match verdict {
+            Verdict::Foreign => {}
+            Verdict::Refused(response, request_id) => self.answer(topic, response, request_id),
+            Verdict::Accepted(job, lane) => self.submit(job, lane),
+        }
+    }
+
+    fn answer(&mut self, topic: &Topic, response: Response<Bytes>, request_id: Option<HeaderValue>) {
+        let frame = answer::encode(response, request_id);
+        publish(&mut self.output, topic, &frame);
+    }
+
+    /// Hands a request to the service, behind those of the same path.
+    fn submit(&mut self, job: Job, lane: LaneKey) {
+        let (config, total) = (&self.live.config, &self.live.in_flight);
+        if self.in_flight >= config.max_in_flight || total.load(Ordering::Relaxed) >= config.max_in_flight_total {
+            self.live.registry.counters().overloaded_requests.add();
+            return self.answer(&job.topic, answer::overloaded(), job.request_id);
+        }
+        total.fetch_add(1, Ordering::Relaxed);
+        self.in_flight += 1;
+        if let Some(first) = self.session.enqueue(lane, job) {
+            let (service, session) = (self.service.clone(), Arc::clone(&self.session));
+            tokio::spawn(run_lane(service, session, lane, first, Arc::clone(&self.live), self.live.task()));
+        }
+    }
+
+    /// Grants the connection's own topics: `{client id}`, and what lies below `p/{client id}/`, which is answered with or
+    /// without. The SUBACK is written before the first push can be. (`wire` §1.3)
+    fn subscribe(&mut self, id: PacketId, filters: &[(TopicFilter, Qos)]) {
+        let mut wants_pushes = false;
+        let mut codes = Vec::with_capacity(filters.len());
+        for (filter, _) in filters {
+            let is_own = self.is_for_pushes(filter);
+            wants_pushes |= is_own;
+            codes.push(if is_own || self.is_for_answers(filter) {
+                Qos::AtMostOnce as u8
+            } else {
+                self.live.registry.counters().refused_filters.add();
+                match self.protocol {
+                    // It has no code for a refusal and tells servers to acknowledge ("SUBSCRIBE").
+                    Protocol::V31 => Qos::AtMostOnce as u8,
+                    Protocol::V311 => 0x80,
+                }
+            });
+        }
+        self.write(&Packet::SubAck { id, codes });
+        if wants_pushes {
+            self.session.subscribe();
+        }
+    }
+
+    fn unsubscribe(&mut self, id: PacketId, filters: &[TopicFilter]) {
+        if filters.iter().any(|filter| self.is_for_pushes(filter)) {
+            for payload in self.session.unsubscribe() {
+                self.push(&payload);
+            }
+        }
+        self.write(&Packet::UnsubAck(id));
+    }
+
+    fn is_for_pushes(&self, filter: &TopicFilter) -> bool {
+        filter.as_str() == self.peer.client_id.as_str()
+    }
+
+    fn is_for_answers(&self, filter: &TopicFilter) -> bool {
+        let below = filter.as_str().strip_prefix("p/").and_then(|rest| rest.strip_prefix(self.peer.client_id.as_str()));
+        below.is_some_and(|below| below.starts_with('/'))
+    }
+
+    fn write(&mut self, packet: &Packet) {
+        write(&mut self.output, self.protocol, packet);
+    }
+
+    fn push(&mut self, payload: &[u8]) {
+        if !publish(&mut self.output, &self.pushes, payload) {
+            self.live.registry.counters().pushes_dropped.add();
+        }
+    }
+
+    /// Takes answers and pushes as far as there is room; whether there may be more of them.
+    fn collect(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
+        let room = self.staged.is_empty() && self.has_room();
+        let taken = self.session.take(room, cx.waker());
+        if let Some(ending) = taken.ending {
+            return Err(ending);
+        }
+        self.is_finishing = taken.is_finishing;
+        for payload in taken.pushes {
+            self.push(&payload);
+        }
+        if room {
+            self.staged = taken.answers;
+        }
+        while self.has_room()
+            && let Some(Answer { topic, frame }) = self.staged.pop_front()
+        {
+            self.in_flight -= 1;
+            publish(&mut self.output, &topic, &frame);
+        }
+        Ok(!room || !self.staged.is_empty())
+    }
+
+    /// Writes; whether everything has left.
+    fn drain(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
+        let before = self.output.len();
+        if before == 0 && self.is_flushed {
+            return Ok(true);
+        }
+        match self.wire.poll_drain(cx, &mut self.output) {
+            Poll::Ready(drained) => {
+                drained?;
+                self.is_flushed = true;
+                self.blocked = None;
+                self.output.release();
+            }
+            Poll::Pending => {
+                self.is_flushed = false;
+                if self.output.len() < before || self.blocked.is_none() {
+                    self.blocked = Some(Instant::now());
+                }
+            }
+        }
+        Ok(self.is_flushed)
+    }
+
+    /// Ends a connection that is silent, or deaf, for too long, and sees to it that this is noticed in time.
+    fn watch_the_clock(&mut self, cx: &mut Context<'_>) -> Result<(), Ending> {
+        loop {
+            let silent = self.silence.and_then(|silence| self.heard.checked_add(silence));
+            let deaf = self.blocked.and_then(|since| since.checked_add(self.live.config.write_timeout));
+            let Some(deadline) = silent.into_iter().chain(deaf).min() else { return Ok(()) };
+            let now = Instant::now();
+            if deaf.is_some_and(|deadline| deadline <= now) {
+                return Err(Ending::SlowConsumer);
+            }
+            if silent.is_some_and(|deadline| deadline <= now) {
+                return Err(Ending::KeepAlive);
+            }
+            // A timer that is set too early costs one look at the clock; moving it at each packet would cost more.
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            if timer.is_elapsed() || timer.deadline() > deadline {
+                timer.as_mut().reset(deadline);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
+        }
+    }
+}

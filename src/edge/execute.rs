@@ -1,0 +1,84 @@
+//! Requests to the service and back, in lanes.
+
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::answer;
+use super::live::{Live, Task};
+use super::session::{Answer, Job, LaneKey, Session};
+
+/// Any error of a service.
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What an edge asks of the service behind it, in one word. Every fitting [`Service`] has it.
+pub trait Backend:
+    Service<Request<Bytes>, Response = Response<Bytes>, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Backend for S
+where
+    S: Service<Request<Bytes>, Response = Response<Bytes>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+{
+}
+
+/// Executes the requests of one lane until none is left.
+///
+/// Runs as a task of its own: a device that disconnects cancels nothing, and a slow lane delays no other.
+pub(super) async fn run_lane<S: Backend>(
+    service: S,
+    session: Arc<Session>,
+    key: LaneKey,
+    first: Job,
+    live: Arc<Live>,
+    _task: Task,
+) {
+    let mut job = first;
+    loop {
+        let Job { topic, request_id, request } = job;
+        live.registry.counters().requests.add();
+        let response = execute(service.clone(), request, &live).await;
+        let answer = Answer { topic, frame: answer::encode(response, request_id) };
+        live.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !session.answer(answer) {
+            live.registry.counters().undeliverable_answers.add();
+        }
+        match session.next_in_lane(key) {
+            Some(next) => job = next,
+            None => return,
+        }
+    }
+}
+
+/// One call. A panic and an error of the service become a 500.
+///
+/// `service` is a clone of its own: one that panicked, or was made ready for another call, is not called again.
+async fn execute<S: Backend>(mut service: S, request: Request<Bytes>, live: &Live) -> Response<Bytes> {
+    let call = async {
+        poll_fn(|cx| service.poll_ready(cx)).await?;
+        service.call(request).await
+    };
+    match AssertUnwindSafe(call).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => {
+            live.registry.counters().service_failures.add();
+            let error: BoxError = error.into();
+            tracing::error!(%error, "the service failed");
+            answer::failed()
+        }
+        Err(_) => {
+            live.registry.counters().service_failures.add();
+            tracing::error!("the service panicked");
+            answer::failed()
+        }
+    }
+}

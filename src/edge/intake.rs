@@ -1,0 +1,180 @@
+//! What is to be done with a PUBLISH: ignored, refused, or handed to the service.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response};
+
+use super::metrics::Counters;
+use super::session::{Job, LaneKey};
+use super::{Peer, Role, answer};
+use crate::frame::{self, REQUEST_ID};
+use crate::thing_if::ErrorCode;
+use crate::topic::Topic;
+
+/// The judgement on a PUBLISH.
+pub(super) enum Verdict {
+    /// Outside `p/{own client id}/`: no answer. (`wire` §8)
+    Foreign,
+    /// To be answered by the edge itself.
+    Refused(Response<Bytes>, Option<HeaderValue>),
+    /// For the service.
+    Accepted(Job, LaneKey),
+}
+
+/// Judges a PUBLISH of `peer`.
+pub(super) fn judge(peer: &Peer, topic: Topic, payload: Bytes, counters: &Counters) -> Verdict {
+    let Some(path_and_query) = topic.path_of_call(&peer.client_id) else {
+        counters.foreign_publishes.add();
+        return Verdict::Foreign;
+    };
+    let path = path_and_query.split('?').next().unwrap_or(path_and_query);
+    if let Err((code, message)) = check_path(peer, path) {
+        counters.misdirected_requests.add();
+        return Verdict::Refused(answer::error(code, message), frame::request_id(&payload));
+    }
+    let lane = lane(path);
+    match frame::decode_request(&topic, payload.clone()) {
+        Ok(mut request) => {
+            let request_id = request.headers().get(REQUEST_ID).cloned();
+            request.extensions_mut().insert(peer.clone());
+            Verdict::Accepted(Job { topic, request_id, request }, lane)
+        }
+        Err(error) => {
+            counters.malformed_frames.add();
+            let response = answer::error(ErrorCode::InvalidInputData, format!("The frame is malformed: {error}."));
+            Verdict::Refused(response, frame::request_id(&payload))
+        }
+    }
+}
+
+/// Judges a PUBLISH of which only the first bytes of the payload were kept.
+pub(super) fn judge_oversize(
+    peer: &Peer,
+    topic: &Topic,
+    first: &[u8],
+    len: usize,
+    max: usize,
+    counters: &Counters,
+) -> Verdict {
+    if topic.path_of_call(&peer.client_id).is_none() {
+        counters.foreign_publishes.add();
+        return Verdict::Foreign;
+    }
+    counters.oversize_frames.add();
+    let message = format!("The frame has {len} bytes where {max} are allowed.");
+    Verdict::Refused(answer::error(ErrorCode::PayloadTooLarge, message), frame::request_id(first))
+}
+
+/// Whether this connection may call `path`: `/thing-if/apps/{its own app}/…`, on the default broker only
+/// `…/onboardings`. (`wire` §1.1, §3)
+fn check_path(peer: &Peer, path: &str) -> Result<(), (ErrorCode, &'static str)> {
+    let rest = path.strip_prefix("/thing-if/apps/").filter(|_| !path.split('/').any(is_dot_segment));
+    let Some(rest) = rest else {
+        return Err((ErrorCode::PathNotFound, "Only /thing-if/apps/{APP_ID}/ is served over MQTT."));
+    };
+    let (app, operation) = rest.split_once('/').unwrap_or((rest, ""));
+    if app != peer.app_id.as_str() {
+        return Err((ErrorCode::OperationNotSupported, "The connection belongs to another application."));
+    }
+    match peer.role {
+        Role::Onboarding if operation != "onboardings" => {
+            Err((ErrorCode::OperationNotSupported, "The default broker accepts onboarding requests only."))
+        }
+        Role::Onboarding | Role::Assigned => Ok(()),
+    }
+}
+
+/// `.` and `..`, percent-encoded or not: something behind the edge could resolve them after the application was checked.
+fn is_dot_segment(segment: &str) -> bool {
+    let mut rest = segment;
+    let mut dots = 0;
+    while !rest.is_empty() {
+        let encoded = rest.get(..3).is_some_and(|text| text.eq_ignore_ascii_case("%2e"));
+        match rest.strip_prefix('.') {
+            Some(after) => rest = after,
+            None if encoded => rest = &rest[3..],
+            None => return false,
+        }
+        dots += 1;
+    }
+    matches!(dots, 1 | 2)
+}
+
+/// Requests with one path are executed in the order they came. Letter case does not make a path another one, because
+/// `thing:` and `THING:` are the same target. (`wire` §3)
+fn lane(path: &str) -> LaneKey {
+    let mut hasher = DefaultHasher::new();
+    for byte in path.bytes() {
+        hasher.write_u8(byte.to_ascii_lowercase());
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::ConnectionId;
+    use crate::ids::{AppId, ClientId};
+    use crate::mqtt::Scheme;
+
+    fn peer(role: Role, client: &str) -> Peer {
+        let address = ([127, 0, 0, 1], 1).into();
+        Peer {
+            role,
+            app_id: AppId::new("app1").expect("valid"),
+            client_id: ClientId::new(client).expect("valid"),
+            connection: ConnectionId(1),
+            scheme: Scheme::Mqtt,
+            remote: address,
+            local: address,
+        }
+    }
+
+    fn status(role: Role, client: &str, topic: &str, payload: &'static [u8]) -> Option<u16> {
+        let topic = Topic::new(topic).expect("valid");
+        match judge(&peer(role, client), topic, Bytes::from_static(payload), &Counters::default()) {
+            Verdict::Foreign => None,
+            Verdict::Refused(response, _) => Some(response.status().as_u16()),
+            Verdict::Accepted(..) => Some(200),
+        }
+    }
+
+    #[test]
+    fn each_role_may_call_its_own_paths_and_no_others() {
+        let assigned = |topic| status(Role::Assigned, "me", topic, b"GET\r\n\r\n");
+        assert_eq!(assigned("p/me/thing-if/apps/app1/targets/thing:th.1/states"), Some(200));
+        assert_eq!(assigned("p/me/thing-if/apps/app1/onboardings"), Some(200));
+        assert_eq!(assigned("p/me/thing-if/apps/app2/targets/thing:th.1/states"), Some(403));
+        assert_eq!(assigned("p/me/thing-if/apps/app1/../app2/onboardings"), Some(404));
+        assert_eq!(assigned("p/me/thing-if/apps/app1/%2E./app2/onboardings"), Some(404));
+        assert_eq!(assigned("p/me/thing-if/apps/app1/targets/a..b"), Some(200));
+        assert_eq!(assigned("p/me/api/apps/app1/things"), Some(404));
+        assert_eq!(assigned("p/you/thing-if/apps/app1/onboardings"), None);
+        assert_eq!(assigned("me"), None);
+        let anonymous = |topic| status(Role::Onboarding, "anonymous", topic, b"POST\n\n{}");
+        assert_eq!(anonymous("p/anonymous/thing-if/apps/app1/onboardings"), Some(200));
+        assert_eq!(anonymous("p/anonymous/thing-if/apps/app1/onboardings?x=1"), Some(200));
+        assert_eq!(anonymous("p/anonymous/thing-if/apps/app1/targets/thing:th.1/states"), Some(403));
+        assert_eq!(anonymous("p/anonymous/thing-if/apps/app2/onboardings"), Some(403));
+    }
+
+    #[test]
+    fn a_malformed_frame_is_refused_with_its_id() {
+        let topic = Topic::new("p/me/thing-if/apps/app1/onboardings").expect("valid");
+        let payload = Bytes::from_static(b"{\"not\": \"a verb\"}\nX-Kii-RequestID: r 1\n\n");
+        match judge(&peer(Role::Assigned, "me"), topic, payload, &Counters::default()) {
+            Verdict::Refused(response, id) => {
+                assert_eq!(response.status(), 400);
+                assert_eq!(id, Some(HeaderValue::from_static("r 1")));
+            }
+            _ => panic!("accepted"),
+        }
+    }
+
+    #[test]
+    fn a_lane_is_a_path_in_any_letter_case() {
+        assert_eq!(lane("/targets/THING:th.1/states"), lane("/targets/thing:th.1/states"));
+        assert_ne!(lane("/targets/thing:th.1/states"), lane("/targets/thing:th.2/states"));
+    }
+}

@@ -1,0 +1,249 @@
+//! Sockets, and the edge that serves them.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::{TlsAcceptor, rustls};
+
+use super::connection::{not_connected, serve};
+use super::ending::Ending;
+use super::execute::Backend;
+use super::live::{Live, Place};
+use super::login::Origin;
+use super::websocket::WebSocket;
+use super::wire::{Stream, Wire};
+use super::{Config, Directory, Registry};
+use crate::mqtt::Scheme;
+
+/// The sockets to accept connections from, any of them absent. Both roles come in on the same ones.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// MQTT over TCP.
+    pub mqtt: Option<TcpListener>,
+    /// MQTT over TLS.
+    pub mqtts: Option<TcpListener>,
+    /// MQTT over WebSocket.
+    pub ws: Option<TcpListener>,
+    /// MQTT over WebSocket over TLS.
+    pub wss: Option<TcpListener>,
+    /// For [`mqtts`](Self::mqtts) and [`wss`](Self::wss), which need it. Certificates are renewed through its resolver.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// An MQTT 3.1 and 3.1.1 server for exactly this protocol: frames become requests to `S`, its responses frames.
+///
+/// See the [module](super) for what it does with what it receives.
+pub struct Edge<S, D> {
+    service: S,
+    directory: Arc<D>,
+    live: Arc<Live>,
+}
+
+impl<S: Clone, D> Clone for Edge<S, D> {
+    fn clone(&self) -> Self {
+        Self { service: self.service.clone(), directory: Arc::clone(&self.directory), live: Arc::clone(&self.live) }
+    }
+}
+
+impl<S, D> std::fmt::Debug for Edge<S, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edge").field("registry", &self.live.registry).finish_non_exhaustive()
+    }
+}
+
+impl<S: Backend, D: Directory> Edge<S, D> {
+    /// An edge in front of `service`, open to whom `directory` admits.
+    ///
+    /// `registry` is filled with the connections; give a clone of it to whoever pushes. It takes its bound on waiting
+    /// pushes from `config`.
+    pub fn new(service: S, directory: D, registry: Registry, config: Config) -> Self {
+        Self { service, directory: Arc::new(directory), live: Arc::new(Live::new(config, registry)) }
+    }
+
+    /// Accepts connections until `shutdown` resolves. Then no more are accepted, requests that were taken are finished and
+    /// answered, for at most [`Config::shutdown_timeout`], and all connections closed.
+    ///
+    /// Dropping the future closes the listeners and every connection at once.
+    ///
+    /// # Errors
+    /// Of kind `InvalidInput`: no listener at all, or one for TLS without a TLS configuration. A failing `accept` is
+    /// counted, logged and tried again after a pause, because it passes: it means that file descriptors ran out.
+    pub async fn run(self, listeners: Listeners, shutdown: impl Future) -> io::Result<()> {
+        let accepting = Accepting::new(listeners)?;
+        let live = Arc::clone(&self.live);
+        let close_all = CloseAll(Arc::clone(&live));
+        {
+            let mut shutdown = pin!(shutdown);
+            let mut accept = pin!(self.accept(accepting));
+            poll_fn(|cx| match accept.as_mut().poll(cx) {
+                Poll::Ready(never) => match never {},
+                Poll::Pending => shutdown.as_mut().poll(cx).map(|_| ()),
+            })
+            .await;
+        }
+        live.each(super::session::Session::finish);
+        let in_time = timeout(live.config.shutdown_timeout, live.no_tasks()).await;
+        if in_time.is_err() {
+            tracing::warn!("requests were still in flight when the time to shut down was over");
+            drop(close_all);
+            let goodbye = timeout(super::config::LINGER, live.no_tasks()).await;
+            if goodbye.is_err() {
+                tracing::warn!("the service is still busy with requests whose connections are closed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves one stream of bytes that was accepted elsewhere as if it had come in on `scheme`, to its end: a Unix
+    /// socket, a pipe in memory. Neither TLS nor WebSocket is added to it.
+    pub fn serve_stream<T>(
+        &self,
+        stream: T,
+        scheme: Scheme,
+        remote: SocketAddr,
+        local: SocketAddr,
+    ) -> impl Future<Output = ()> + Send + use<T, S, D>
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let origin = Origin { scheme, remote, local };
+        self.clone().serve(Stream(stream), origin, self.connect_deadline(), self.live.open())
+    }
+
+    fn connect_deadline(&self) -> Instant {
+        Instant::now() + self.live.config.connect_timeout
+    }
+
+    async fn serve<W: Wire>(self, wire: W, origin: Origin, deadline: Instant, place: Place) {
+        serve(wire, origin, deadline, self.service, self.directory, place).await;
+    }
+
+    async fn accept(self, mut accepting: Accepting) -> std::convert::Infallible {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            match poll_fn(|cx| accepting.poll(cx)).await {
+                Ok((scheme, stream, remote)) => {
+                    pause = SHORTEST_PAUSE;
+                    self.start(scheme, stream, remote, accepting.tls.clone());
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    self.live.registry.counters().accept_errors.add();
+                    tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections, pausing");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Starts the task of a connection.
+    fn start(&self, scheme: Scheme, tcp: TcpStream, remote: SocketAddr, tls: Option<TlsAcceptor>) {
+        let Ok(local) = tcp.local_addr() else { return };
+        // Answers are written whole, so waiting for more to send only delays them.
+        let _: io::Result<()> = tcp.set_nodelay(true);
+        let (edge, deadline, place) = (self.clone(), self.connect_deadline(), self.live.open());
+        let origin = Origin { scheme, remote, local };
+        let tls = tls.filter(|_| scheme.is_tls());
+        tokio::spawn(async move {
+            match tls {
+                None => edge.upgrade(tcp, origin, deadline, place).await,
+                Some(tls) => {
+                    let secured = async { tls.accept(tcp).await.map_err(|_| Ending::Tls) };
+                    match in_time(deadline, &place, secured).await {
+                        Ok(stream) => edge.upgrade(stream, origin, deadline, place).await,
+                        Err(ending) => not_connected(&place.live, origin, place.session.id(), ending),
+                    }
+                }
+            }
+        });
+    }
+
+    /// WebSocket, where the listener is for it, then MQTT.
+    async fn upgrade<T>(self, stream: T, origin: Origin, deadline: Instant, place: Place)
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        if !origin.scheme.is_websocket() {
+            return self.serve(Stream(stream), origin, deadline, place).await;
+        }
+        match in_time(deadline, &place, WebSocket::accept(stream, &place.live.config)).await {
+            Ok(upgraded) => self.serve(upgraded, origin, deadline, place).await,
+            Err(ending) => not_connected(&place.live, origin, place.session.id(), ending),
+        }
+    }
+}
+
+/// A handshake, until the deadline passes or the edge shuts down. Boxed, so that the memory it needs does not stay with
+/// the connection.
+async fn in_time<T>(
+    deadline: Instant,
+    place: &Place,
+    handshake: impl Future<Output = Result<T, Ending>>,
+) -> Result<T, Ending> {
+    let mut handshake = Box::pin(timeout_at(deadline, handshake));
+    tokio::select! {
+        done = &mut handshake => done.unwrap_or(Err(Ending::ConnectTimeout)),
+        ending = place.session.asked_to_end() => Err(ending),
+    }
+}
+
+/// Told apart from the listener's own errors: the next `accept` may well succeed.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The listeners, asked in turn.
+struct Accepting {
+    listeners: Vec<(Scheme, TcpListener)>,
+    next: usize,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Accepting {
+    fn new(listeners: Listeners) -> io::Result<Self> {
+        let Listeners { mqtt, mqtts, ws, wss, tls } = listeners;
+        let all = Scheme::ALL.into_iter().zip([mqtt, mqtts, ws, wss]);
+        let listeners: Vec<_> = all.filter_map(|(scheme, listener)| Some((scheme, listener?))).collect();
+        let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
+        if listeners.is_empty() {
+            return Err(invalid("the edge has no listener"));
+        }
+        if tls.is_none() && listeners.iter().any(|(scheme, _)| scheme.is_tls()) {
+            return Err(invalid("a listener for TLS needs a TLS configuration"));
+        }
+        Ok(Self { listeners, next: 0, tls: tls.map(TlsAcceptor::from) })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Scheme, TcpStream, SocketAddr)>> {
+        for _ in 0..self.listeners.len() {
+            let (scheme, listener) = &self.listeners[self.next];
+            self.next = (self.next + 1) % self.listeners.len();
+            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                return Poll::Ready(accepted.map(|(stream, remote)| (*scheme, stream, remote)));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Ends every connection when it is dropped.
+struct CloseAll(Arc<Live>);
+
+impl Drop for CloseAll {
+    fn drop(&mut self) {
+        self.0.each(|session| session.end(Ending::Shutdown));
+    }
+}

@@ -1,0 +1,85 @@
+//! What the edge counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Totals since the [`Registry`](super::Registry) was made, one for everything that an edge drops, refuses or ends.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        #[non_exhaustive]
+        pub struct Metrics {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        /// The same, counting.
+        #[derive(Debug, Default)]
+        pub(super) struct Counters {
+            $(pub(super) $name: Counter,)*
+        }
+
+        impl Counters {
+            pub(super) fn snapshot(&self) -> Metrics {
+                Metrics { $($name: self.$name.get(),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Sockets accepted.
+    accepted,
+    /// `accept` failed: out of file descriptors, mostly.
+    accept_errors,
+    /// Connections that ended before a complete CONNECT: handshake failed, timed out, or something else than MQTT.
+    not_connected,
+    /// CONNECTs answered with a refusal.
+    refused,
+    /// Connections closed because a newer one has their client identifier.
+    taken_over,
+    /// Connections closed for silence of 1.5 keep-alives.
+    keep_alive_expired,
+    /// Connections closed because they did not take what was written for them.
+    slow_consumers,
+    /// Connections closed for breaking MQTT, or for a payload that was too large to skip.
+    protocol_errors,
+    /// Requests handed to the service.
+    requests,
+    /// Requests answered with 400: not a frame.
+    malformed_frames,
+    /// Requests answered with 413.
+    oversize_frames,
+    /// Requests answered with 403 or 404 by the edge itself: not this connection's application, or not its broker's job.
+    misdirected_requests,
+    /// Requests answered with 503: too many in flight.
+    overloaded_requests,
+    /// The service panicked or failed; answered with 500.
+    service_failures,
+    /// Answers that found their connection gone.
+    undeliverable_answers,
+    /// PUBLISHes on topics outside `p/{own client id}/`, ignored.
+    foreign_publishes,
+    /// Topic filters refused, with 0x80 in 3.1.1 and without a word in 3.1.
+    refused_filters,
+    /// QoS 2 PUBLISHes that had come before, not executed again.
+    duplicates,
+    /// Acknowledgements of what was never sent, and wills and retain flags, all ignored.
+    ignored,
+    /// Pushes queued for a connection.
+    pushes,
+    /// Pushes dropped because the connection's queue was full.
+    pushes_dropped,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,297 @@
+//! Which clients are connected: the in-memory [`Pusher`].
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use super::config::Config;
+use super::ending::Ending;
+use super::metrics::{Counters, Metrics};
+use super::session::Session;
+use super::{PushOutcome, Pusher, Role};
+use crate::ids::ClientId;
+
+/// The connections of one process. Cheap to clone; all clones are one registry.
+///
+/// It is made first and given to the service, which pushes through it, and to the [`Edge`](super::Edge), which fills it:
+///
+/// ```
+/// use thingif::edge::Registry;
+/// use thingif::ids::ClientId;
+///
+/// let registry = Registry::new();
+/// assert!(!registry.is_connected(&ClientId::new("Q2w3E4r5")?));
+/// # Ok::<(), thingif::ids::InvalidId>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    clients: Mutex<Clients>,
+    onboarding: AtomicUsize,
+    counters: Counters,
+    next_connection: AtomicU64,
+    push_queue: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Clients {
+    connected: HashMap<ClientId, Client>,
+    last_epoch: u64,
+}
+
+/// The one connection of a client identifier.
+struct Client {
+    epoch: u64,
+    session: Arc<Session>,
+}
+
+/// How many connections there are, by role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Connections {
+    /// On the default broker: `anonymous`, onboarding.
+    pub onboarding: usize,
+    /// On the assigned broker: one each client identifier.
+    pub assigned: usize,
+}
+
+impl Registry {
+    /// A registry without connections.
+    pub fn new() -> Self {
+        let registry = Self::default();
+        registry.set_push_queue(Config::default().push_queue);
+        registry
+    }
+
+    /// Whether `client` is connected to the assigned broker now, subscribed or not.
+    pub fn is_connected(&self, client: &ClientId) -> bool {
+        self.clients().connected.contains_key(client)
+    }
+
+    /// How many connections have been admitted and have not ended.
+    pub fn connections(&self) -> Connections {
+        Connections {
+            onboarding: self.inner.onboarding.load(Ordering::Relaxed),
+            assigned: self.clients().connected.len(),
+        }
+    }
+
+    /// What has been counted since this registry was made.
+    pub fn metrics(&self) -> Metrics {
+        self.inner.counters.snapshot()
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    pub(super) fn set_push_queue(&self, limit: usize) {
+        self.inner.push_queue.store(limit, Ordering::Relaxed);
+    }
+
+    /// A number for a new connection.
+    pub(super) fn number(&self) -> super::ConnectionId {
+        super::ConnectionId(self.inner.next_connection.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Enters an admitted connection; on the assigned broker it takes over from an older one of the same client.
+    /// Dropping the registration takes it out again.
+    pub(super) fn enter(&self, role: Role, client: &ClientId, session: &Arc<Session>) -> Registration {
+        match role {
+            Role::Onboarding => {
+                self.inner.onboarding.fetch_add(1, Ordering::Relaxed);
+            }
+            Role::Assigned => {
+                let mut clients = self.clients();
+                // Grows in this process, and from one process to the next as far as their clocks agree, so that edges
+                // that share a messaging system can tell which of two connections is newer.
+                let epoch = now_in_microseconds().max(clients.last_epoch + 1);
+                clients.last_epoch = epoch;
+                let newer = Client { epoch, session: Arc::clone(session) };
+                if let Some(older) = clients.connected.insert(client.clone(), newer) {
+                    older.session.end(Ending::TakenOver);
+                }
+            }
+        }
+        Registration { registry: self.clone(), role, client: client.clone(), session: Arc::clone(session) }
+    }
+
+    fn leave(&self, registration: &Registration) {
+        match registration.role {
+            Role::Onboarding => {
+                self.inner.onboarding.fetch_sub(1, Ordering::Relaxed);
+            }
+            Role::Assigned => {
+                let mut clients = self.clients();
+                if let Entry::Occupied(entry) = clients.connected.entry(registration.client.clone())
+                    && entry.get().session.id() == registration.session.id()
+                {
+                    entry.remove();
+                }
+            }
+        }
+    }
+
+    /// Takes `client` out and ends its connection, if `condition` holds for its epoch.
+    fn remove(&self, client: &ClientId, ending: Ending, condition: impl Fn(u64) -> bool) {
+        let mut clients = self.clients();
+        if let Entry::Occupied(entry) = clients.connected.entry(client.clone())
+            && condition(entry.get().epoch)
+        {
+            entry.remove().session.end(ending);
+        }
+    }
+
+    fn push_now(&self, client: &ClientId, payload: Bytes) -> PushOutcome {
+        let session = self.clients().connected.get(client).map(|found| Arc::clone(&found.session));
+        let Some(session) = session else { return PushOutcome::NotConnected };
+        let outcome = session.push(payload, self.inner.push_queue.load(Ordering::Relaxed));
+        match outcome {
+            PushOutcome::Queued => self.counters().pushes.add(),
+            PushOutcome::Overloaded => self.counters().pushes_dropped.add(),
+            PushOutcome::NotConnected | PushOutcome::NotSubscribed => {}
+        }
+        outcome
+    }
+
+    // No operation on the map panics half-way, so a poisoned lock holds a whole map.
+    fn clients(&self) -> MutexGuard<'_, Clients> {
+        self.inner.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}
+
+impl Pusher for Registry {
+    fn push<'a>(
+        &'a self,
+        client: &'a ClientId,
+        payload: Bytes,
+    ) -> Pin<Box<dyn Future<Output = PushOutcome> + Send + 'a>> {
+        Box::pin(ready(self.push_now(client, payload)))
+    }
+
+    fn claim<'a>(&'a self, client: &'a ClientId, epoch: u64) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        self.remove(client, Ending::TakenOver, |held| held < epoch);
+        Box::pin(ready(()))
+    }
+
+    fn disconnect<'a>(&'a self, client: &'a ClientId) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        self.remove(client, Ending::Revoked, |_| true);
+        Box::pin(ready(()))
+    }
+}
+
+fn now_in_microseconds() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The place of an admitted connection in the registry.
+pub(super) struct Registration {
+    registry: Registry,
+    role: Role,
+    client: ClientId,
+    session: Arc<Session>,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registry.leave(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::ConnectionId;
+
+    fn client() -> ClientId {
+        ClientId::new("device1").expect("valid")
+    }
+
+    fn session(registry: &Registry) -> Arc<Session> {
+        Arc::new(Session::new(registry.number()))
+    }
+
+    async fn ending(session: &Session) -> Ending {
+        session.asked_to_end().await
+    }
+
+    #[tokio::test]
+    async fn a_newer_connection_takes_over_and_the_older_one_leaves_it_alone() {
+        let registry = Registry::new();
+        let (old, new) = (session(&registry), session(&registry));
+        let old_place = registry.enter(Role::Assigned, &client(), &old);
+        let new_place = registry.enter(Role::Assigned, &client(), &new);
+        assert_eq!(ending(&old).await, Ending::TakenOver);
+        drop(old_place);
+        assert!(registry.is_connected(&client()), "the older one's end must not take the newer one out");
+        drop(new_place);
+        assert_eq!(registry.connections(), Connections::default());
+    }
+
+    #[tokio::test]
+    async fn anonymous_connections_stand_side_by_side() {
+        let registry = Registry::new();
+        let anonymous = ClientId::anonymous();
+        let sessions: Vec<_> = (0..3).map(|_| session(&registry)).collect();
+        let places: Vec<_> = sessions.iter().map(|s| registry.enter(Role::Onboarding, &anonymous, s)).collect();
+        assert_eq!(registry.connections(), Connections { onboarding: 3, assigned: 0 });
+        assert_eq!(registry.push(&anonymous, Bytes::from_static(b"{}")).await, PushOutcome::NotConnected);
+        drop(places);
+        assert_eq!(registry.connections(), Connections::default());
+    }
+
+    #[tokio::test]
+    async fn a_claim_from_elsewhere_closes_older_connections_only() {
+        let registry = Registry::new();
+        let session = session(&registry);
+        let _place = registry.enter(Role::Assigned, &client(), &session);
+        registry.claim(&client(), 1).await;
+        assert!(registry.is_connected(&client()), "an older claim loses");
+        registry.claim(&client(), u64::MAX).await;
+        assert!(!registry.is_connected(&client()));
+        assert_eq!(ending(&session).await, Ending::TakenOver);
+    }
+
+    #[tokio::test]
+    async fn pushes_need_a_subscription_and_room() {
+        let registry = Registry::new();
+        registry.set_push_queue(2);
+        let push = || registry.push_now(&client(), Bytes::from_static(b"{}"));
+        assert_eq!(push(), PushOutcome::NotConnected);
+        let session = session(&registry);
+        let place = registry.enter(Role::Assigned, &client(), &session);
+        assert_eq!(push(), PushOutcome::NotSubscribed);
+        session.subscribe();
+        assert_eq!([push(), push(), push()], [PushOutcome::Queued, PushOutcome::Queued, PushOutcome::Overloaded]);
+        assert_eq!((registry.metrics().pushes, registry.metrics().pushes_dropped), (2, 1));
+        session.unsubscribe();
+        assert_eq!(push(), PushOutcome::NotSubscribed);
+        registry.disconnect(&client()).await;
+        assert_eq!(push(), PushOutcome::NotConnected);
+        assert_eq!(ending(&session).await, Ending::Revoked);
+        drop(place);
+    }
+
+    #[test]
+    fn connection_numbers_are_never_used_twice() {
+        let registry = Registry::new();
+        let other = registry.clone();
+        assert_eq!((registry.number(), other.number()), (ConnectionId(1), ConnectionId(2)));
+    }
+}

@@ -1,0 +1,226 @@
+//! What one connection shares with the rest of the edge: answers and pushes for it, and its requests in order.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request};
+
+use super::ending::Ending;
+use super::push::PushOutcome;
+use super::{ConnectionId, push};
+use crate::topic::Topic;
+
+/// A frame that answers a request, on the request's own topic.
+pub(super) struct Answer {
+    pub(super) topic: Topic,
+    pub(super) frame: Bytes,
+}
+
+/// A request on its way to the service.
+pub(super) struct Job {
+    pub(super) topic: Topic,
+    pub(super) request_id: Option<HeaderValue>,
+    pub(super) request: Request<Bytes>,
+}
+
+/// The key of a lane: a digest of the request's path. Paths that collide wait for each other, which is harmless.
+pub(super) type LaneKey = u64;
+
+/// One connection, as seen by those who have something for it. Lives in an `Arc`; idle, it owns no heap memory.
+pub(super) struct Session {
+    id: ConnectionId,
+    outbox: Mutex<Outbox>,
+    /// Requests waiting behind one of the same path. A key is present while a task works on its lane.
+    lanes: Mutex<HashMap<LaneKey, VecDeque<Job>>>,
+}
+
+#[derive(Default)]
+struct Outbox {
+    answers: VecDeque<Answer>,
+    pushes: VecDeque<Bytes>,
+    state: State,
+    /// The connection's task, where something must happen for it to run again.
+    waker: Option<Waker>,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// Pushes are wanted: the SUBACK is on its way before them.
+    Subscribed,
+    /// To end once nothing is in flight.
+    Finishing,
+    /// To end now.
+    Ending(Ending),
+    /// Ended; nobody takes anything any more.
+    Ended,
+}
+
+/// What a connection finds when it looks.
+pub(super) struct Taken {
+    pub(super) answers: VecDeque<Answer>,
+    pub(super) pushes: VecDeque<Bytes>,
+    pub(super) is_finishing: bool,
+    pub(super) ending: Option<Ending>,
+}
+
+impl Session {
+    pub(super) fn new(id: ConnectionId) -> Self {
+        Self { id, outbox: Mutex::default(), lanes: Mutex::default() }
+    }
+
+    pub(super) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Everything that waits for the connection, if it has `room`; `waker` is woken when there is more.
+    pub(super) fn take(&self, room: bool, waker: &Waker) -> Taken {
+        let mut outbox = self.outbox();
+        match &mut outbox.waker {
+            Some(known) => known.clone_from(waker),
+            unset => *unset = Some(waker.clone()),
+        }
+        let (answers, pushes) = if room {
+            (mem::take(&mut outbox.answers), mem::take(&mut outbox.pushes))
+        } else {
+            (VecDeque::new(), VecDeque::new())
+        };
+        let ending = if let State::Ending(ending) = outbox.state { Some(ending) } else { None };
+        Taken { answers, pushes, is_finishing: outbox.state == State::Finishing, ending }
+    }
+
+    /// Resolves when the connection is asked to end, be it now or when it has finished.
+    pub(super) async fn asked_to_end(&self) -> Ending {
+        poll_fn(|cx| {
+            let taken = self.take(false, cx.waker());
+            match taken.ending {
+                Some(ending) => Poll::Ready(ending),
+                None if taken.is_finishing => Poll::Ready(Ending::Shutdown),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Leaves an answer. `false` when the connection has ended.
+    pub(super) fn answer(&self, answer: Answer) -> bool {
+        let mut outbox = self.outbox();
+        if outbox.state == State::Ended {
+            return false;
+        }
+        outbox.answers.push_back(answer);
+        wake(outbox);
+        true
+    }
+
+    /// Leaves a push, unless `limit` of them are waiting.
+    pub(super) fn push(&self, payload: Bytes, limit: usize) -> push::PushOutcome {
+        let mut outbox = self.outbox();
+        match outbox.state {
+            State::Subscribed => {}
+            State::Open => return PushOutcome::NotSubscribed,
+            State::Finishing | State::Ending(_) | State::Ended => return PushOutcome::NotConnected,
+        }
+        if outbox.pushes.len() >= limit {
+            return PushOutcome::Overloaded;
+        }
+        outbox.pushes.push_back(payload);
+        wake(outbox);
+        PushOutcome::Queued
+    }
+
+    /// Pushes are wanted from now on.
+    pub(super) fn subscribe(&self) {
+        let mut outbox = self.outbox();
+        if outbox.state == State::Open {
+            outbox.state = State::Subscribed;
+        }
+    }
+
+    /// Pushes are no longer wanted. Gives those that came before.
+    pub(super) fn unsubscribe(&self) -> VecDeque<Bytes> {
+        let mut outbox = self.outbox();
+        if outbox.state == State::Subscribed {
+            outbox.state = State::Open;
+        }
+        mem::take(&mut outbox.pushes)
+    }
+
+    /// Asks the connection to end now. The first reason stays.
+    pub(super) fn end(&self, ending: Ending) {
+        let mut outbox = self.outbox();
+        if !matches!(outbox.state, State::Ending(_) | State::Ended) {
+            outbox.state = State::Ending(ending);
+            wake(outbox);
+        }
+    }
+
+    /// Asks the connection to end once its requests are answered.
+    pub(super) fn finish(&self) {
+        let mut outbox = self.outbox();
+        if matches!(outbox.state, State::Open | State::Subscribed) {
+            outbox.state = State::Finishing;
+            wake(outbox);
+        }
+    }
+
+    /// The connection has ended. Gives the number of answers that nobody will take.
+    pub(super) fn ended(&self) -> usize {
+        let mut outbox = self.outbox();
+        outbox.state = State::Ended;
+        outbox.waker = None;
+        outbox.pushes = VecDeque::new();
+        mem::take(&mut outbox.answers).len()
+    }
+
+    /// Puts a request behind those of the same lane. Gives it back if it is the first: then the caller starts the lane.
+    pub(super) fn enqueue(&self, key: LaneKey, job: Job) -> Option<Job> {
+        match self.lanes().entry(key) {
+            Entry::Occupied(mut lane) => {
+                lane.get_mut().push_back(job);
+                None
+            }
+            Entry::Vacant(lane) => {
+                lane.insert(VecDeque::new());
+                Some(job)
+            }
+        }
+    }
+
+    /// The next request of a lane. `None` closes the lane.
+    pub(super) fn next_in_lane(&self, key: LaneKey) -> Option<Job> {
+        let mut lanes = self.lanes();
+        let next = lanes.get_mut(&key).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            lanes.remove(&key);
+            if lanes.is_empty() {
+                *lanes = HashMap::new(); // gives back what a burst had needed
+            }
+        }
+        next
+    }
+
+    // Nothing in here panics while it holds a lock, so a poisoned lock holds whole state.
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, HashMap<LaneKey, VecDeque<Job>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the connection's task, after giving up the lock that it will want.
+fn wake(mut outbox: MutexGuard<'_, Outbox>) {
+    let waker = outbox.waker.take();
+    drop(outbox);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
