@@ -2,6 +2,8 @@
 //!
 //! Both traits are object-safe, so transports wrap each other (recording, faults) and are picked at run time.
 
+pub mod memory;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
