@@ -64,8 +64,8 @@ impl Config {
     /// A device `identity` of application `app_id`, which onboards at the default `broker`; every knob at its default.
     ///
     /// # Errors
-    /// [`ConfigError::Text`] when a text cannot be sent: the app key (at most 65,000 bytes, no NUL), the thing's
-    /// password (at most 65,000 bytes), thing type or firmware version (at most 100 bytes).
+    /// [`ConfigError::Text`] when a text cannot be sent: the app key or the thing's password, each at most
+    /// 65,000 bytes without NUL.
     pub fn new(
         broker: Endpoint,
         app_id: AppId,
@@ -73,14 +73,7 @@ impl Config {
         identity: Identity,
     ) -> Result<Self, ConfigError> {
         text("app key", app_key.expose(), 65_000)?;
-        match &identity {
-            Identity::VendorThing { password, thing_type, firmware_version, .. } => {
-                text("thing password", password.expose(), 65_000)?;
-                text("thing type", thing_type.as_deref().unwrap_or_default(), 100)?;
-                text("firmware version", firmware_version.as_deref().unwrap_or_default(), 100)?;
-            }
-            Identity::Thing { password, .. } => text("thing password", password.expose(), 65_000)?,
-        }
+        text("thing password", identity.password().expose(), 65_000)?;
         Ok(Self {
             assigned_scheme: broker.scheme,
             broker,

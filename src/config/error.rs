@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Why a [`Config`] cannot be made: a knob is outside its range. Always the caller's mistake; nothing was sent.
+/// Why a [`Config`](super::Config) cannot be made: a knob is outside its range. Always the caller's mistake; nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {

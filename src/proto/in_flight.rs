@@ -1,0 +1,386 @@
+//! The correlation table: which answer belongs to which call. It owns the deadlines.
+
+mod outcome;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::mem;
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+pub use outcome::{Answer, Limits, Outcome, PeerIds};
+
+use super::id::RequestIds;
+use super::{CallId, Instant, NotSent, RequestError, SessionError};
+use crate::mqtt::LinkError;
+use crate::topic::Topic;
+
+/// The table of calls that wait for an answer.
+///
+/// # Rules
+///
+/// - A call is known by its topic and its `X-Kii-RequestID`, which is unique for the life of the process.
+/// - An answer with an id resolves the call that has this id on this topic, or nobody.
+/// - An answer without an id resolves a call only if exactly one waits on its topic. Otherwise it is ambiguous and
+///   resolves nobody; it is never guessed.
+/// - A call leaves in exactly five ways: answer, deadline, cancellation, lost link, close.
+/// - A call that was sent and then timed out or was cancelled stays in quarantine until its late answer arrives, its
+///   window ends, or the link does. While a topic has one, an answer without id there resolves nobody.
+/// - A quarantine that is full forgets its oldest call. Until that one's window has ended, answers without id resolve
+///   nobody on any topic, and nothing is sent to a peer that omits ids.
+/// - To a peer that omits ids, calls on one topic are sent one at a time, and none while the topic has a call in
+///   quarantine. The others wait their turn; their deadlines count.
+///
+/// A peer that answers one call twice without an id cannot be told from one that answers two calls. QoS 0 over a
+/// connection does not duplicate, and with ids a second answer is recognised.
+///
+/// # Contract
+///
+/// After each input drain [`poll_outcome`](InFlight::poll_outcome).
+#[derive(Debug)]
+pub struct InFlight {
+    limits: Limits,
+    ids: RequestIds,
+    calls: BTreeMap<CallId, Call>,
+    topics: HashMap<Topic, Line>,
+    /// Of calls that wait, queued or sent.
+    deadlines: BTreeSet<(Instant, CallId)>,
+    /// Of calls in quarantine.
+    windows: BTreeSet<(Instant, CallId)>,
+    /// When the window of the last call that was forgotten early ends.
+    forgotten_until: Option<Instant>,
+    overflows: u64,
+    peer: PeerIds,
+    open: bool,
+    outcomes: VecDeque<Outcome>,
+}
+
+#[derive(Debug)]
+struct Call {
+    topic: Topic,
+    /// Deadline, or end of the window in quarantine.
+    until: Instant,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Queued { frame: Bytes, callers_id: Option<HeaderValue> },
+    Sent { callers_id: Option<HeaderValue> },
+    Late,
+}
+
+/// The calls of one topic, by stage.
+#[derive(Debug, Default)]
+struct Line {
+    queued: BTreeSet<CallId>,
+    sent: BTreeSet<CallId>,
+    late: BTreeSet<CallId>,
+}
+
+impl Line {
+    fn is_empty(&self) -> bool {
+        self.queued.is_empty() && self.sent.is_empty() && self.late.is_empty()
+    }
+}
+
+impl InFlight {
+    /// An empty table, closed; `seed` decides how its request ids begin.
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        Self {
+            limits,
+            ids: RequestIds::new(seed),
+            calls: BTreeMap::new(),
+            topics: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            windows: BTreeSet::new(),
+            forgotten_until: None,
+            overflows: 0,
+            peer: PeerIds::Unknown,
+            open: false,
+            outcomes: VecDeque::new(),
+        }
+    }
+
+    /// A link is there: what is queued may be sent.
+    pub fn open(&mut self) {
+        self.open = true;
+        self.release_all();
+    }
+
+    /// Takes a call. `frame` writes it, given the id that it is to carry; the call is sent at once or queued.
+    /// `callers_id` is kept for [`Answer::For`].
+    ///
+    /// # Errors
+    /// [`NotSent::Overloaded`] when the table is full, and whatever `frame` refuses.
+    pub fn submit(
+        &mut self,
+        topic: Topic,
+        deadline: Instant,
+        callers_id: Option<HeaderValue>,
+        frame: impl FnOnce(HeaderValue) -> Result<Bytes, NotSent>,
+    ) -> Result<CallId, NotSent> {
+        if self.len() >= self.limits.in_flight {
+            return Err(NotSent::Overloaded);
+        }
+        let call = self.ids.next();
+        let frame = frame(self.ids.write(call))?;
+        self.deadlines.insert((deadline, call));
+        self.topics.entry(topic.clone()).or_default().queued.insert(call);
+        let stage = Stage::Queued { frame, callers_id };
+        self.calls.insert(call, Call { topic: topic.clone(), until: deadline, stage });
+        self.release(&topic);
+        Ok(call)
+    }
+
+    /// Finds out whose answer arrived on `topic`, with the `X-Kii-RequestID` that it carries.
+    pub fn answer(&mut self, topic: &Topic, id: Option<&[u8]>) -> Answer {
+        match id {
+            Some(id) => self.answer_with_id(topic, id),
+            None => self.answer_without_id(topic),
+        }
+    }
+
+    fn answer_with_id(&mut self, topic: &Topic, id: &[u8]) -> Answer {
+        let Some(call) = self.ids.read(id) else { return Answer::UnknownId };
+        if mem::replace(&mut self.peer, PeerIds::Echoed) == PeerIds::Omitted {
+            self.release_all();
+        }
+        match self.calls.get(&call) {
+            Some(found) if found.topic == *topic && !matches!(found.stage, Stage::Queued { .. }) => {}
+            _ => return Answer::UnknownId,
+        }
+        self.leave(call).map_or(Answer::UnknownId, |stage| answer_for(call, stage))
+    }
+
+    fn answer_without_id(&mut self, topic: &Topic) -> Answer {
+        let Some(line) = self.topics.get(topic) else { return Answer::Unasked };
+        let (sent, late) = (line.sent.len(), line.late.len());
+        if sent + late == 0 {
+            return Answer::Unasked;
+        }
+        if self.peer == PeerIds::Unknown {
+            self.peer = PeerIds::Omitted;
+        }
+        if self.forgotten_until.is_some() {
+            return Answer::Ambiguous;
+        }
+        let whose = match (sent, late) {
+            (1, 0) => line.sent.first().copied(),
+            // Nobody else can be meant, so the answer is late, and one of those that owe one no longer does. The
+            // one whose window ends first goes: should a further answer come, the others are still there.
+            (0, _) => line.late.iter().copied().min_by_key(|call| self.calls[call].until),
+            _ => None,
+        };
+        let Some(call) = whose else { return Answer::Ambiguous };
+        self.leave(call).map_or(Answer::Ambiguous, |stage| answer_for(call, stage))
+    }
+
+    /// The caller no longer waits. Does nothing for a call that has left.
+    pub fn cancel(&mut self, now: Instant, call: CallId) {
+        match self.calls.get(&call).map(|found| &found.stage) {
+            Some(Stage::Sent { .. }) => self.quarantine(now, call),
+            Some(Stage::Queued { .. }) => {
+                self.leave(call);
+            }
+            Some(Stage::Late) | None => {}
+        }
+    }
+
+    /// The link did not take the call's frame: no answer will come.
+    pub fn not_sent(&mut self, call: CallId, error: LinkError) {
+        match self.calls.get(&call).map(|found| &found.stage) {
+            Some(Stage::Sent { .. }) => self.fail(call, NotSent::Link(error).into()),
+            Some(Stage::Late) => {
+                self.leave(call);
+            }
+            Some(Stage::Queued { .. }) | None => {}
+        }
+    }
+
+    /// Ends what has run out at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(_, call)) = self.windows.first().filter(|(until, _)| *until <= now) {
+            self.leave(call);
+        }
+        if self.forgotten_until.is_some_and(|until| until <= now) {
+            self.forgotten_until = None;
+            self.release_all();
+        }
+        while let Some(&(_, call)) = self.deadlines.first().filter(|(until, _)| *until <= now) {
+            if matches!(self.calls[&call].stage, Stage::Queued { .. }) {
+                self.fail(call, NotSent::DeadlineExceeded.into());
+            } else {
+                self.outcomes.push_back(Outcome::Failed { call, error: RequestError::TimedOut });
+                self.quarantine(now, call);
+            }
+        }
+    }
+
+    /// The link is gone and with it everybody's answer. With `answers_may_follow` (an ordinary broker may deliver them
+    /// to the next link) the calls that were sent go into quarantine instead of being forgotten.
+    pub fn lose(&mut self, now: Instant, error: &SessionError, answers_may_follow: bool) {
+        self.open = false;
+        self.peer = PeerIds::Unknown;
+        let waiting: Vec<CallId> = self.calls.keys().copied().collect();
+        for call in waiting {
+            // A quarantine that overflows may have forgotten it meanwhile.
+            match self.calls.get(&call).map(|found| &found.stage) {
+                Some(Stage::Queued { .. }) => self.fail(call, NotSent::NotConnected.into()),
+                Some(Stage::Sent { .. }) if answers_may_follow => {
+                    let error = RequestError::Disconnected(error.clone());
+                    self.outcomes.push_back(Outcome::Failed { call, error });
+                    self.quarantine(now, call);
+                }
+                Some(Stage::Sent { .. }) => self.fail(call, RequestError::Disconnected(error.clone())),
+                Some(Stage::Late) | None => {}
+            }
+        }
+        if !answers_may_follow {
+            self.forget_late();
+        }
+    }
+
+    /// Ends every call.
+    pub fn close(&mut self) {
+        self.open = false;
+        let calls: Vec<CallId> = self.calls.keys().copied().collect();
+        for call in calls {
+            match self.calls[&call].stage {
+                Stage::Queued { .. } => self.fail(call, NotSent::Closed.into()),
+                Stage::Sent { .. } => self.fail(call, RequestError::Closed),
+                Stage::Late => {}
+            }
+        }
+        self.forget_late();
+    }
+
+    /// What is to be done next; `None` when nothing is.
+    pub fn poll_outcome(&mut self) -> Option<Outcome> {
+        self.outcomes.pop_front()
+    }
+
+    /// When [`handle_timeout`](InFlight::handle_timeout) is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let deadline = self.deadlines.first().map(|(until, _)| *until);
+        let window = self.windows.first().map(|(until, _)| *until);
+        [deadline, window, self.forgotten_until].into_iter().flatten().min()
+    }
+
+    /// How many calls wait for an answer or for their turn.
+    pub fn len(&self) -> usize {
+        self.deadlines.len()
+    }
+
+    /// Whether no call waits.
+    pub fn is_empty(&self) -> bool {
+        self.deadlines.is_empty()
+    }
+
+    /// How many timed-out and cancelled calls are remembered.
+    pub fn quarantined(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// Whether nothing at all is left: no call, no memory of one, nothing to be done.
+    pub fn is_idle(&self) -> bool {
+        self.calls.is_empty()
+            && self.topics.is_empty()
+            && self.deadlines.is_empty()
+            && self.windows.is_empty()
+            && self.outcomes.is_empty()
+    }
+
+    /// Whether the peer of this link echoes ids.
+    pub fn peer(&self) -> PeerIds {
+        self.peer
+    }
+
+    /// How many calls were forgotten before their window ended, since this was asked last.
+    pub fn take_overflows(&mut self) -> u64 {
+        mem::take(&mut self.overflows)
+    }
+
+    /// Takes a call out of everything, and lets the next one on its topic go.
+    fn leave(&mut self, call: CallId) -> Option<Stage> {
+        let Call { topic, until, stage } = self.calls.remove(&call)?;
+        self.deadlines.remove(&(until, call));
+        self.windows.remove(&(until, call));
+        if let Some(line) = self.topics.get_mut(&topic) {
+            line.queued.remove(&call);
+            line.sent.remove(&call);
+            line.late.remove(&call);
+            if line.is_empty() {
+                self.topics.remove(&topic);
+            } else {
+                self.release(&topic);
+            }
+        }
+        Some(stage)
+    }
+
+    fn fail(&mut self, call: CallId, error: RequestError) {
+        self.outcomes.push_back(Outcome::Failed { call, error });
+        self.leave(call);
+    }
+
+    /// Moves a call that was sent into quarantine, for which there is room then.
+    fn quarantine(&mut self, now: Instant, call: CallId) {
+        if self.windows.len() >= self.limits.quarantine
+            && let Some((until, oldest)) = self.windows.first().copied()
+        {
+            self.forgotten_until = self.forgotten_until.max(Some(until));
+            self.overflows += 1;
+            self.leave(oldest);
+        }
+        let Some(found) = self.calls.get_mut(&call) else { return };
+        self.deadlines.remove(&(found.until, call));
+        found.until = now + self.limits.late_answer_window;
+        found.stage = Stage::Late;
+        self.windows.insert((found.until, call));
+        if let Some(line) = self.topics.get_mut(&found.topic) {
+            line.sent.remove(&call);
+            line.late.insert(call);
+        }
+    }
+
+    fn forget_late(&mut self) {
+        self.forgotten_until = None;
+        while let Some(&(_, call)) = self.windows.first() {
+            self.leave(call);
+        }
+    }
+
+    fn release_all(&mut self) {
+        // In the order of the calls: a HashMap has none, and equal inputs are to give equal outputs.
+        let queued = self.calls.values().filter(|call| matches!(call.stage, Stage::Queued { .. }));
+        let topics: Vec<Topic> = queued.map(|call| call.topic.clone()).collect();
+        for topic in topics {
+            self.release(&topic);
+        }
+    }
+
+    /// Sends as many of a topic's queued calls as may go now.
+    fn release(&mut self, topic: &Topic) {
+        let Some(line) = self.topics.get_mut(topic) else { return };
+        let alone = self.peer == PeerIds::Omitted;
+        let blocked = !self.open || (alone && self.forgotten_until.is_some());
+        while !blocked && !(alone && !(line.sent.is_empty() && line.late.is_empty())) {
+            let Some(call) = line.queued.pop_first() else { return };
+            let Some(found) = self.calls.get_mut(&call) else { continue };
+            let taken = mem::replace(&mut found.stage, Stage::Late);
+            if let Stage::Queued { frame, callers_id } = taken {
+                found.stage = Stage::Sent { callers_id };
+                line.sent.insert(call);
+                self.outcomes.push_back(Outcome::Send { call, topic: topic.clone(), frame });
+            }
+        }
+    }
+}
+
+fn answer_for(call: CallId, stage: Stage) -> Answer {
+    match stage {
+        Stage::Sent { callers_id } => Answer::For { call, callers_id },
+        Stage::Queued { .. } | Stage::Late => Answer::Late,
+    }
+}

@@ -1,0 +1,230 @@
+//! One attempt at the default broker: who am I, and where do I go?
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response};
+
+use super::id::RequestIds;
+use super::{Action, Counters, Event, EventKind, Instant, LinkId, Notice, OnboardingError};
+use crate::config::Config;
+use crate::frame::{self, REQUEST_ID};
+use crate::ids::{AppId, ClientId};
+use crate::mqtt::{Credentials, Endpoint, LinkErrorKind, Publish, Scheme};
+use crate::secret::Secret;
+use crate::thing_if::{Credential, ErrorBody, OnboardingAnswer, OnboardingRequest};
+use crate::topic::{Topic, TopicFilter};
+
+/// One attempt at the default broker, with one deadline: connect as `anonymous`, publish the onboarding request, take
+/// the answer, leave. (`wire` §0, §1.1, §4)
+///
+/// Nothing is subscribed to and no `X-Kii-RequestID` is sent, as the documentation has it. With `response_filter` the
+/// broker is an ordinary one, where other devices' answers would be heard as well; then the request has an id, and
+/// only an answer with that id is believed.
+#[derive(Debug)]
+pub struct Onboarding {
+    link: LinkId,
+    app_id: AppId,
+    scheme: Scheme,
+    topic: Topic,
+    request: OnboardingRequest,
+    /// The id that the answer must have; only with `response_filter`.
+    expected_id: Option<HeaderValue>,
+    deadline: Instant,
+    state: State,
+    counters: Counters,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Debug)]
+enum State {
+    Connecting { connect_deadline: Instant },
+    Subscribing,
+    AwaitingReply,
+    Done(Result<Credential, OnboardingError>),
+}
+
+impl Onboarding {
+    /// Begins to connect to the default broker. Connecting may take the connect timeout, all of it together that and
+    /// the call deadline.
+    pub fn new(now: Instant, link: LinkId, config: &Config, seed: u64) -> Self {
+        let path = format!("/thing-if/apps/{}/onboardings", config.app_id());
+        let mut ids = RequestIds::new(seed);
+        let mut onboarding = Self {
+            link,
+            app_id: config.app_id().clone(),
+            scheme: config.assigned_scheme(),
+            topic: Topic::for_call(&ClientId::anonymous(), &path).expect("an app id can stand in a topic"),
+            request: config.identity().onboarding_request(),
+            expected_id: config.response_filter().then(|| {
+                let call = ids.next();
+                ids.write(call)
+            }),
+            deadline: now + config.connect_timeout() + config.call_deadline(),
+            state: State::Connecting { connect_deadline: now + config.connect_timeout() },
+            counters: Counters::default(),
+            actions: VecDeque::new(),
+        };
+        onboarding.connect(config.broker().clone(), Credentials::anonymous(config.app_id(), config.app_key()));
+        onboarding
+    }
+
+    fn connect(&mut self, endpoint: Endpoint, credentials: Credentials) {
+        let link = self.link;
+        self.actions.push_back(Action::Notice(Notice::Onboarding { link, broker: endpoint.clone() }));
+        self.actions.push_back(Action::Connect { link, endpoint, credentials });
+    }
+
+    /// Takes what happened on a link.
+    pub fn handle_event(&mut self, _now: Instant, event: Event) {
+        if event.link != self.link {
+            self.counters.stale_events += 1;
+            return;
+        }
+        match (&self.state, event.kind) {
+            (State::Connecting { .. }, EventKind::Connected) => match self.filter() {
+                Some(filter) => {
+                    self.actions.push_back(Action::Subscribe { link: self.link, filter });
+                    self.state = State::Subscribing;
+                }
+                None => self.publish(),
+            },
+            (State::Subscribing, EventKind::Subscribed { filter, granted })
+                if self.filter().as_ref() == Some(&filter) =>
+            {
+                if granted {
+                    self.publish();
+                } else {
+                    self.leave(Err(OnboardingError::SubscriptionRefused(filter)));
+                }
+            }
+            (State::AwaitingReply, EventKind::Received(publish)) => self.receive(publish),
+            (State::AwaitingReply, EventKind::NotSent { call: None, error }) => {
+                self.leave(Err(OnboardingError::Link(error)));
+            }
+            (State::Connecting { .. } | State::Subscribing | State::AwaitingReply, EventKind::Lost(error)) => {
+                self.state = State::Done(Err(OnboardingError::Link(error)));
+            }
+            (_, _) => self.counters.unexpected_events += 1,
+        }
+    }
+
+    /// Ends what has run out at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match self.state {
+            State::Connecting { connect_deadline } if connect_deadline <= now => {
+                self.actions.push_back(Action::Abort { link: self.link });
+                self.state = State::Done(Err(OnboardingError::Link(LinkErrorKind::ConnectTimedOut.into())));
+            }
+            State::Subscribing | State::AwaitingReply if self.deadline <= now => {
+                self.leave(Err(OnboardingError::TimedOut));
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives the attempt up.
+    pub fn close(&mut self, _now: Instant) {
+        match self.state {
+            State::Connecting { .. } => {
+                self.actions.push_back(Action::Abort { link: self.link });
+                self.state = State::Done(Err(OnboardingError::Closed));
+            }
+            State::Subscribing | State::AwaitingReply => self.leave(Err(OnboardingError::Closed)),
+            State::Done(_) => {}
+        }
+    }
+
+    /// What is to be done next; `None` when nothing is.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`handle_timeout`](Onboarding::handle_timeout) is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Connecting { connect_deadline } => Some(connect_deadline),
+            State::Subscribing | State::AwaitingReply => Some(self.deadline),
+            State::Done(_) => None,
+        }
+    }
+
+    /// How the attempt ended; `None` while it has not.
+    pub fn outcome(&self) -> Option<&Result<Credential, OnboardingError>> {
+        match &self.state {
+            State::Done(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// How the attempt ended; `None` if it has not.
+    pub fn into_outcome(self) -> Option<Result<Credential, OnboardingError>> {
+        match self.state {
+            State::Done(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// What was ignored so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// What an ordinary broker must be asked for: this one topic, not everybody's.
+    fn filter(&self) -> Option<TopicFilter> {
+        self.expected_id.as_ref()?;
+        Some(TopicFilter::new(self.topic.as_str()).expect("a topic is a filter"))
+    }
+
+    fn publish(&mut self) {
+        let body = Secret::new(self.request.to_json_exposed().to_string());
+        let mut request = Request::new(body.expose().as_bytes());
+        *request.method_mut() = Method::POST;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.request.media_type()));
+        if let Some(id) = &self.expected_id {
+            request.headers_mut().insert(REQUEST_ID, id.clone());
+        }
+        let mut frame = BytesMut::new();
+        frame::encode_request(&request, &mut frame);
+        let publish = Publish::new(self.topic.clone(), frame.freeze());
+        self.actions.push_back(Action::Publish { link: self.link, call: None, publish });
+        self.state = State::AwaitingReply;
+    }
+
+    fn receive(&mut self, Publish { topic, payload, .. }: Publish) {
+        if topic != self.topic {
+            self.counters.foreign_messages += 1;
+        } else if frame::is_request(&payload) {
+            self.counters.own_echoes += 1;
+        } else if self.expected_id.is_some() && frame::request_id(&payload) != self.expected_id {
+            self.counters.unknown_ids += 1;
+        } else {
+            let outcome = frame::decode_response(payload).map_err(OnboardingError::InvalidFrame);
+            let outcome = outcome.and_then(|answer| self.read(&answer));
+            if let Ok(credential) = &outcome {
+                self.actions.push_back(Action::Store(credential.clone()));
+            }
+            self.leave(outcome);
+        }
+    }
+
+    fn read(&self, answer: &Response<Bytes>) -> Result<Credential, OnboardingError> {
+        let status = answer.status();
+        if !status.is_success() {
+            let body = ErrorBody::from_json(answer.body()).ok().map(Box::new);
+            return Err(OnboardingError::Rejected { status, body });
+        }
+        let answer = OnboardingAnswer::from_json(answer.body()).map_err(OnboardingError::InvalidBody)?;
+        if answer.endpoint.endpoint(self.scheme).is_none() {
+            return Err(OnboardingError::SchemeNotOffered(self.scheme));
+        }
+        Ok(answer.into_credential(self.app_id.clone()))
+    }
+
+    /// Ends a connection that stands.
+    fn leave(&mut self, outcome: Result<Credential, OnboardingError>) {
+        self.actions.push_back(Action::Disconnect { link: self.link });
+        self.state = State::Done(outcome);
+    }
+}
