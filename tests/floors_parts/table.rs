@@ -1,0 +1,99 @@
+//! The tables.
+
+/// A top-level module and what it may name. It may name only modules that stand above it in the list, so the list is
+/// proof that there is no cycle; what it may not name although it stands lower is simply not in its row.
+pub(crate) const MODULES: &[(&str, &[&str])] = &[
+    // Floor 0: bytes and types.
+    ("ids", &[]),
+    ("secret", &[]),
+    ("wire", &[]),
+    ("topic", &["ids"]),
+    ("mqtt", &["ids", "secret", "topic"]),
+    ("frame", &["ids", "topic"]),
+    ("thing_if", &["ids", "secret", "topic", "mqtt"]),
+    ("config", &["ids", "secret", "mqtt", "thing_if"]),
+    ("capture", &["ids", "secret", "topic", "mqtt", "frame"]),
+    // Floor 1: judgement without I/O.
+    ("proto", FLOOR_0),
+    // Floor 2: links. They decide nothing, so they need no judgement.
+    ("transport", FLOOR_0),
+    // Floor 3: the device end and the server end. They share floor 0 and nothing else: two ends that share judgement
+    // share bugs.
+    ("client", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "capture", "proto", "transport"]),
+    ("edge", FLOOR_0),
+    // Floor 4.
+    ("cloud", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "capture", "edge"]),
+    // Floor 5.
+    (
+        "cli",
+        &[
+            "ids",
+            "secret",
+            "topic",
+            "mqtt",
+            "frame",
+            "thing_if",
+            "config",
+            "capture",
+            "proto",
+            "transport",
+            "client",
+            "edge",
+            "cloud",
+        ],
+    ),
+    ("bin", &["cli"]),
+];
+
+const FLOOR_0: &[&str] = &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "capture"];
+
+/// Floors 0 and 1: no I/O, no clock, no runtime.
+pub(crate) const PURE: &[&str] =
+    &["ids", "secret", "wire", "topic", "mqtt", "frame", "thing_if", "config", "capture", "proto"];
+
+/// The crates that pure modules may name.
+pub(crate) const PURE_CRATES: &[&str] =
+    &["std", "core", "alloc", "bytes", "fastrand", "http", "httparse", "serde", "serde_json", "thiserror", "zeroize"];
+
+/// What pure modules may not name of these crates: clocks, sockets, threads, files, processes, and random numbers that
+/// no seed decides.
+pub(crate) const IMPURE: &[&str] = &[
+    "std::env",
+    "std::fs",
+    "std::io::stderr",
+    "std::io::stdin",
+    "std::io::stdout",
+    "std::net::TcpListener",
+    "std::net::TcpStream",
+    "std::net::ToSocketAddrs",
+    "std::net::UdpSocket",
+    "std::os",
+    "std::process",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "std::time::UNIX_EPOCH",
+    "fastrand::Rng::new",
+    "fastrand::Rng::default",
+];
+
+/// Macros of the standard library that are I/O.
+pub(crate) const IMPURE_MACROS: &[&str] = &["print", "println", "eprint", "eprintln", "dbg"];
+
+/// Crates that one folder alone may name.
+pub(crate) const CRATE_HOMES: &[(&str, &str)] =
+    &[("paho_mqtt", "transport::paho"), ("rusqlite", "cloud"), ("clap", "cli")];
+
+/// Modules inside a top-level module that only some may name: MQTT packets are read and written in one place and used
+/// by the edge, which serves them; `cloud` sees the version of MQTT in a login.
+pub(crate) const INNER_MODULES: &[(&str, &[&str])] =
+    &[("mqtt::packet", &["mqtt", "edge", "cloud"]), ("transport::paho", &["transport", "cli"])];
+
+/// A text that only an encoder or decoder of MQTT packets has, and the module that is one.
+pub(crate) const PACKET_MARK: (&str, &str) = ("MQIsdp", "mqtt::packet");
+
+/// Where `unsafe` may stand.
+pub(crate) const UNSAFE_HOMES: &[&str] = &["transport::paho::guard"];
+
+/// Lines of a file before its tests.
+pub(crate) const MAX_LINES: usize = 400;
