@@ -4,20 +4,20 @@
 
 /// What a frame says.
 #[derive(Debug, PartialEq)]
-pub struct Naive {
+pub(crate) struct Naive {
     pub start: NaiveStart,
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
 }
 
 #[derive(Debug, PartialEq)]
-pub enum NaiveStart {
+pub(crate) enum NaiveStart {
     Verb(String),
     Status(u16),
 }
 
 /// Reads a frame, or refuses without a reason.
-pub fn read(payload: &[u8]) -> Option<Naive> {
+pub(crate) fn read(payload: &[u8]) -> Option<Naive> {
     let mut lines = Vec::new();
     let mut offset = 0;
     let mut closed = false;

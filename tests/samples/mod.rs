@@ -10,7 +10,7 @@ use serde_json::Value;
 const SOURCES: [&str; 5] = ["documentation", "third-party client", "edge", "hand-made", "live"];
 
 /// One payload and what it means.
-pub struct Sample {
+pub(crate) struct Sample {
     pub name: String,
     pub topic: Option<String>,
     pub payload: Vec<u8>,
@@ -20,19 +20,19 @@ pub struct Sample {
     pub canonical: bool,
 }
 
-pub enum Meaning {
+pub(crate) enum Meaning {
     Accepted { start: Start, headers: Vec<(String, Vec<u8>)>, body: Vec<u8> },
     Refused { kind: String, offset: usize },
 }
 
 #[derive(Debug, PartialEq)]
-pub enum Start {
+pub(crate) enum Start {
     Verb(String),
     Status(u16),
 }
 
 /// The files of `proto-samples/frames`, sorted. At least one.
-pub fn files() -> Vec<PathBuf> {
+pub(crate) fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto-samples/frames");
     let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let paths = entries.map(|e| e.expect("a readable folder").path());
@@ -43,7 +43,7 @@ pub fn files() -> Vec<PathBuf> {
 }
 
 /// The samples of one file.
-pub fn read(file: &Path) -> Vec<Sample> {
+pub(crate) fn read(file: &Path) -> Vec<Sample> {
     let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let mut lines = text.lines().enumerate().map(|(n, line)| {
         serde_json::from_str::<Value>(line).unwrap_or_else(|e| panic!("{}:{}: {e}", file.display(), n + 1))
@@ -61,7 +61,7 @@ pub fn read(file: &Path) -> Vec<Sample> {
 }
 
 /// The payload of one sample, for benches.
-pub fn payload(file: &str, name: &str) -> Vec<u8> {
+pub(crate) fn payload(file: &str, name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto-samples/frames").join(file);
     let sample = read(&path).into_iter().find(|s| s.name == name);
     sample.unwrap_or_else(|| panic!("{file} has no sample {name:?}")).payload
