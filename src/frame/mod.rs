@@ -34,16 +34,19 @@
 mod decode;
 mod encode;
 mod error;
+mod fault;
 mod header_name;
 mod parse;
 mod peek;
+mod start;
 
 pub use decode::{decode_request, decode_response};
 pub use encode::{encode_request, encode_response};
 pub use error::{FrameError, FrameErrorKind};
 pub use header_name::{APP_ID, APP_KEY, MQTT_TTL, REQUEST_ID};
-pub use parse::{Frame, Headers, Start};
+pub use parse::{Frame, Headers};
 pub use peek::{is_request, request_id};
+pub use start::Start;
 
 /// The head (first line, header fields and blank line) ends within this many bytes; a body may follow. 8 KiB.
 pub const MAX_HEAD_LEN: usize = 8 * 1024;

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use http::{Method, StatusCode};
-
-use super::{FrameError, FrameErrorKind, MAX_HEAD_LEN, MAX_HEADERS, MAX_VERB_LEN};
+use super::fault::fault;
+use super::start::{Start, start_line};
+use super::{FrameError, FrameErrorKind, MAX_HEAD_LEN, MAX_HEADERS};
 
 /// Header fields for which the usual frame needs room. More are read at the cost of a second pass.
-const USUAL_HEADERS: usize = 16;
+const USUAL_HEADERS: usize = 12;
 
 /// A view of a payload that is a frame. It is checked when it is made, allocates nothing and is cheap to copy.
 ///
@@ -26,34 +26,6 @@ pub struct Frame<'a> {
     section: &'a [u8],
     fields: usize,
     body: &'a [u8],
-}
-
-/// The first line of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start<'a> {
-    /// A request.
-    Request {
-        /// The verb as it was written, without the blanks around it: letters and hyphens, in any letter case.
-        verb: &'a str,
-    },
-    /// A response.
-    Response {
-        /// The status code. A reason phrase is read over.
-        status: StatusCode,
-    },
-}
-
-impl Start<'_> {
-    /// The method of a request, its letters in upper case; `None` for a response.
-    /// Allocates only for a method that HTTP does not know and that has more than 15 letters.
-    pub fn method(&self) -> Option<Method> {
-        let Start::Request { verb } = self else { return None };
-        let mut upper = [0; MAX_VERB_LEN];
-        let upper = &mut upper[..verb.len()];
-        upper.copy_from_slice(verb.as_bytes());
-        upper.make_ascii_uppercase();
-        Some(Method::from_bytes(upper).expect("letters and hyphens are a method"))
-    }
 }
 
 impl<'a> Frame<'a> {
@@ -126,7 +98,18 @@ impl<'a> Frame<'a> {
 
     /// The value of a header, its name in any letter case. Of duplicates the last one counts. (`wire` §2.1)
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
-        self.headers().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value).last()
+        if name.contains(':') {
+            return None;
+        }
+        let mut lines = self.headers();
+        let mut found = None;
+        while let Some(line) = lines.next_line() {
+            // Neither name has a colon, so this is the whole of it.
+            if line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name.as_bytes()) {
+                found = Some(line[name.len() + 1..].trim_ascii());
+            }
+        }
+        found
     }
 
     /// What follows the blank line; empty if nothing does. White space at its end is part of it.
@@ -149,92 +132,35 @@ pub struct Headers<'a> {
     rest: &'a [u8],
 }
 
+impl<'a> Headers<'a> {
+    /// The next line up to its LF; `None` at the blank line or the end.
+    fn next_line(&mut self) -> Option<&'a [u8]> {
+        let (line, rest) = match memchr::memchr(b'\n', self.rest) {
+            Some(end) => (&self.rest[..end], &self.rest[end + 1..]),
+            None => (self.rest, &[][..]),
+        };
+        self.rest = rest;
+        (!matches!(line, [] | [b'\r'])).then_some(line)
+    }
+}
+
 impl<'a> Iterator for Headers<'a> {
     type Item = (&'a str, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Checked by `parse`: a line without a colon is the blank one.
-        let colon = self.rest.iter().position(|&b| b == b':' || b == b'\n')?;
-        if self.rest[colon] == b'\n' {
-            self.rest = &[];
-            return None;
-        }
-        let (name, after) = (&self.rest[..colon], &self.rest[colon + 1..]);
-        let end = after.iter().position(|&b| b == b'\n').unwrap_or(after.len());
-        self.rest = after.get(end + 1..).unwrap_or_default();
-        let name = str::from_utf8(name).expect("a frame's header names were checked to be ASCII");
-        Some((name, after[..end].trim_ascii()))
+        let line = self.next_line()?;
+        let colon = line.iter().position(|&b| b == b':').expect("a frame's header lines were checked to have a colon");
+        let name = str::from_utf8(&line[..colon]).expect("a frame's header names were checked to be ASCII");
+        Some((name, line[colon + 1..].trim_ascii()))
     }
 }
+
+impl std::iter::FusedIterator for Headers<'_> {}
 
 /// Shows names only.
 impl fmt::Debug for Headers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.clone().map(|(name, _)| name)).finish()
-    }
-}
-
-pub(super) fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
-}
-
-/// Reads the first line of `head`; also returns the offset after its line end. `cut`: the payload goes on after `head`.
-fn start_line(head: &[u8], cut: bool) -> Result<(Start<'_>, usize), FrameError> {
-    let fail = |kind, offset| Err(FrameError::new(kind, offset));
-    let mut at = 0;
-    while head.get(at).copied().is_some_and(is_blank) {
-        at += 1;
-    }
-    let from = at;
-    let start = match head.get(at) {
-        Some(b'0'..=b'9') => {
-            for first_digit in [b'1', b'0', b'0'] {
-                match head.get(at) {
-                    Some(b) if (first_digit..=b'9').contains(b) => at += 1,
-                    _ => return fail(FrameErrorKind::Status, at),
-                }
-            }
-            let status = StatusCode::from_bytes(&head[from..at]).expect("three digits from 100 to 999");
-            match head.get(at) {
-                None | Some(b'\r' | b'\n') => {}
-                Some(&b) if is_blank(b) => {
-                    // A reason phrase, if anything.
-                    while head.get(at).is_some_and(|&b| b == b'\t' || (b >= b' ' && b != 0x7f)) {
-                        at += 1;
-                    }
-                }
-                Some(_) => return fail(FrameErrorKind::Status, at),
-            }
-            Start::Response { status }
-        }
-        Some(b) if b.is_ascii_alphabetic() => {
-            while head.get(at).is_some_and(|b| b.is_ascii_alphabetic() || *b == b'-') {
-                at += 1;
-            }
-            if at - from > MAX_VERB_LEN {
-                return fail(FrameErrorKind::StartLine, from + MAX_VERB_LEN);
-            }
-            let verb = str::from_utf8(&head[from..at]).expect("letters and hyphens are ASCII");
-            while head.get(at).copied().is_some_and(is_blank) {
-                at += 1;
-            }
-            Start::Request { verb }
-        }
-        None if cut => return fail(FrameErrorKind::HeadTooLarge, MAX_HEAD_LEN),
-        None | Some(b'\r' | b'\n') => return fail(FrameErrorKind::Empty, at),
-        Some(_) => return fail(FrameErrorKind::StartLine, at),
-    };
-    match (head.get(at), head.get(at + 1)) {
-        (Some(b'\n'), _) => Ok((start, at + 1)),
-        (Some(b'\r'), Some(b'\n')) => Ok((start, at + 2)),
-        (None, _) | (Some(b'\r'), None) if cut => fail(FrameErrorKind::HeadTooLarge, MAX_HEAD_LEN),
-        (None, _) => Ok((start, at)),
-        (Some(b'\r'), None) => Ok((start, at + 1)),
-        (Some(b'\r'), Some(_)) => fail(FrameErrorKind::LineEnd, at),
-        (Some(_), _) => match start {
-            Start::Request { .. } => fail(FrameErrorKind::StartLine, at),
-            Start::Response { .. } => fail(FrameErrorKind::HeaderValue, at),
-        },
     }
 }
 
@@ -248,39 +174,33 @@ fn count(parsed: Parsed<'_, '_>) -> Option<(usize, usize)> {
     }
 }
 
-/// Finds what `httparse`, which tells no offsets, refused in a header section that begins at `base`.
-fn fault(section: &[u8], base: usize) -> FrameError {
-    let mut at = 0;
-    let mut field = 0;
-    loop {
-        let line = &section[at..];
-        let fail = |kind, offset: usize| FrameError::new(kind, base + at + offset);
-        if line.first().copied().is_some_and(is_blank) {
-            return fail(FrameErrorKind::Folded, 0);
-        }
-        let name = line.iter().position(|&b| !is_name_byte(b)).unwrap_or(line.len());
-        if name == 0 || line.get(name) != Some(&b':') {
-            let cr = name == 0 && line.first() == Some(&b'\r');
-            return fail(if cr { FrameErrorKind::LineEnd } else { FrameErrorKind::HeaderName }, name);
-        }
-        let value = name + 1;
-        let end = line[value..].iter().position(|&b| b != b'\t' && (b < b' ' || b == 0x7f));
-        let end = end.map_or(line.len(), |n| value + n);
-        let next = match (line.get(end), line.get(end + 1)) {
-            (Some(b'\n'), _) => end + 1,
-            (Some(b'\r'), Some(b'\n')) => end + 2,
-            (Some(b'\r'), Some(_)) => return fail(FrameErrorKind::LineEnd, end),
-            (Some(b'\r'), None) | (None, _) => line.len(),
-            (Some(_), _) => return fail(FrameErrorKind::HeaderValue, end),
-        };
-        if field == MAX_HEADERS || next == line.len() {
-            return fail(FrameErrorKind::TooManyHeaders, 0);
-        }
-        at += next;
-        field += 1;
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    #[test]
+    fn a_frame_is_small_and_shows_no_contents() {
+        assert!(size_of::<Frame<'_>>() <= 7 * size_of::<usize>());
+        let frame = Frame::parse(b"PUT\r\nAuthorization: Bearer t0k3n\r\n\r\npassw0rd").expect("a frame");
+        assert_eq!(format!("{frame:?}"), "Frame(Request { verb: \"PUT\" }, 1 headers, 8 body bytes)");
+        assert_eq!(format!("{:?}", frame.headers()), "[\"Authorization\"]");
+    }
+
+    #[test]
+    fn a_header_is_found_by_its_whole_name_only() {
+        let frame = Frame::parse(b"200\nLocation:http://h:80/\nEmpty:\n").expect("a frame");
+        assert_eq!(frame.header("LOCATION"), Some(&b"http://h:80/"[..]));
+        assert_eq!(frame.header("Empty"), Some(&b""[..]));
+        for other in ["", "Locatio", "Location:http", "Location:http://h", ":"] {
+            assert_eq!(frame.header(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn headers_end_and_stay_ended() {
+        let frame = Frame::parse(b"200\r\nA:1\r\n\r\nB:2\r\n").expect("a frame");
+        let mut headers = frame.headers();
+        assert_eq!(headers.next(), Some(("A", &b"1"[..])));
+        assert_eq!((headers.next(), headers.next()), (None, None));
+    }
 }

@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 
-use super::parse::is_blank;
+use super::start::is_blank;
 use super::{MAX_HEAD_LEN, MAX_VERB_LEN, REQUEST_ID};
 
 /// Whether the first line is a verb. Looks at that line alone, so it is cheap and does not mind what follows.
