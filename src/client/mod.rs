@@ -1,1 +1,153 @@
-//! To be written.
+//! The device's end: `http` requests out, `http` responses and pushes in.
+//!
+//! [`connect`] onboards at the default broker if it must, moves to the assigned broker and returns three parts: a
+//! [`Client`] to call with, [`Pushes`] to read, and the [`Connection`], whose `run` does the work and belongs in a task.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::Request;
+//! use thingif::client::{self, Push};
+//! use thingif::config::{Config, Identity};
+//! use thingif::ids::{AppId, VendorThingId};
+//! # use thingif::frame;
+//! # use thingif::mqtt::Publish;
+//! # use thingif::topic::Topic;
+//! # use thingif::transport::memory::{self, FromDevice};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
+//! # let (transport, mut broker) = memory::network();
+//! # tokio::spawn(async move {
+//! #     let onboarding = broker.accept().await.expect("the device connects");
+//! #     assert!(onboarding.credentials().client_id.is_anonymous());
+//! #     let mut link = onboarding.accept();
+//! #     let Some(FromDevice::Publish(request)) = link.next().await else { panic!("expected the onboarding") };
+//! #     link.publish(Publish::new(request.topic, concat!("200\r\n\r\n", r#"{"accessToken":"t","thingID":"th.1","#,
+//! #         r#""mqttEndpoint":{"username":"u","password":"p","mqttTopic":"me","host":"h","portTCP":1883}}"#)))?;
+//! #     let mut link = broker.accept().await.expect("the device moves on").accept();
+//! #     let Some(FromDevice::Subscribe(filter)) = link.next().await else { panic!("expected a SUBSCRIBE") };
+//! #     link.suback(filter, true)?;
+//! #     link.publish(Publish::new(Topic::new("me").expect("valid"), "{\"commandID\":\"c\"}"))?;
+//! #     let Some(FromDevice::Publish(call)) = link.next().await else { panic!("expected a call") };
+//! #     let id = frame::request_id(&call.payload).expect("an id");
+//! #     link.publish(Publish::new(call.topic, format!("204\r\nX-Kii-RequestID:{}\r\n\r\n", id.to_str().expect("text"))))?;
+//! #     while link.next().await.is_some() {}
+//! #     Ok::<(), thingif::mqtt::LinkError>(())
+//! # });
+//! let identity = Identity::vendor_thing(VendorThingId::new("thermostat-17")?, "its password".into());
+//! let config = Config::new("mqtt://broker.example".parse()?, AppId::new("c1k9abcdef12")?, "app key".into(), identity)?;
+//! let (client, mut pushes, connection) = client::connect(config, transport).await?;
+//! let connection = tokio::spawn(connection.run());
+//!
+//! let thing = client.credential().thing_id;
+//! let states = format!("/thing-if/apps/c1k9abcdef12/targets/thing:{thing}/states");
+//! let request = Request::put(states).header("Content-Type", "application/json").body(Bytes::from(r#"{"power":true}"#))?;
+//! assert!(client.send(request).await?.status().is_success());
+//!
+//! if let Some(Push::Message(command)) = pushes.next().await {
+//!     println!("{}", String::from_utf8_lossy(&command));
+//! }
+//! client.close().await;
+//! connection.await??;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is bounded
+//!
+//! Calls ([`NotSent::Overloaded`]), pushes ([`Push::Lagged`]), notices ([`Notice::Lagged`]), frames
+//! ([`NotSent::TooLarge`]), and every wait: each call has a deadline, and so has each step of connecting.
+//!
+//! # Time
+//!
+//! Everything here needs a tokio runtime with its clock enabled.
+
+mod call;
+mod connection;
+mod handle;
+mod links;
+mod lossy;
+mod streams;
+mod trace;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant as Clock, timeout_at};
+
+pub use connection::Connection;
+pub use handle::Client;
+pub use streams::{Notices, Push, Pushes};
+
+pub use crate::proto::{ConnectError, Counters, NotSent, Notice, OnboardingError, RequestError, SessionError};
+
+use crate::config::Config;
+use crate::proto::{Action, Instant, Lifecycle, LinkId, Onboarding};
+use crate::thing_if::Credential;
+use crate::transport::Transport;
+use connection::{Status, Wiring};
+use links::Links;
+
+/// Connects: onboards unless there is a credential to resume with, goes to the assigned broker, and returns once that
+/// has granted the subscriptions. Dropping the future gives everything up.
+///
+/// # Errors
+/// [`ConnectError`] after as many failed attempts as [`Config::with_connect_attempts`] allows, or at once when no
+/// further attempt can help.
+pub async fn connect(config: Config, transport: impl Transport) -> Result<(Client, Pushes, Connection), ConnectError> {
+    let seed = seed(&config)?;
+    let links = Links::owning(&config, transport);
+    let status = Arc::new(Status::new(config.resume().cloned()));
+    // As many as may be in flight: a driver that is behind is not a reason to refuse them.
+    let (alive, commands) = mpsc::channel(config.max_in_flight());
+    let (cancel, cancels) = mpsc::unbounded_channel();
+    let (pushes, received) = lossy::queue(config.push_queue());
+    let client = Client::new(&config, alive.clone(), cancel, status.clone());
+
+    let origin = Clock::now();
+    let lifecycle = Lifecycle::new(Instant::ORIGIN, config, seed);
+    let wiring = Wiring { commands, cancels, pushes, status };
+    let mut connection = Connection::new(lifecycle, origin, links, wiring);
+    connection.until_ready().await?;
+    Ok((client, Pushes::new(received, alive), connection))
+}
+
+/// Onboards and nothing more: one attempt at the default broker, whose answer is the credential to store. The assigned
+/// broker is not connected to, and [`Config::with_resume`] is not looked at.
+///
+/// # Errors
+/// [`ConnectError::Onboarding`] says what failed.
+pub async fn onboard(config: &Config, transport: &impl Transport) -> Result<Credential, ConnectError> {
+    let origin = Clock::now();
+    let now = || Instant::from_origin(origin.elapsed());
+    let mut links = Links::borrowing(config, transport);
+    let mut machine = Onboarding::new(now(), LinkId(1), config, seed(config)?);
+    loop {
+        while let Some(action) = machine.poll_action() {
+            match action {
+                Action::Connect { link, endpoint, credentials } => links.connect(link, endpoint, credentials),
+                Action::Subscribe { link, filter } => links.subscribe(link, filter),
+                Action::Publish { link, call, publish } => links.publish(link, call, publish),
+                Action::Disconnect { link } => links.disconnect(link),
+                Action::Abort { link } => links.abort(link),
+                Action::Notice(notice) => trace::notice(&notice),
+                // The credential is returned; the others belong to sessions.
+                Action::Store(_) | Action::Resolve { .. } | Action::Push(_) | Action::Closed(_) => {}
+            }
+        }
+        let Some(deadline) = machine.next_deadline() else { break };
+        match timeout_at(origin + deadline.since_origin(), links.next_event()).await {
+            Ok(event) => machine.handle_event(now(), event),
+            Err(_) => machine.handle_timeout(now()),
+        }
+    }
+    links.finish().await;
+    machine.into_outcome().unwrap_or(Err(OnboardingError::Closed)).map_err(ConnectError::Onboarding)
+}
+
+fn seed(config: &Config) -> Result<u64, ConnectError> {
+    match config.seed() {
+        Some(seed) => Ok(seed),
+        None => getrandom::u64().map_err(|error| ConnectError::NoRandomness(error.to_string())),
+    }
+}

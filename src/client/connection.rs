@@ -1,0 +1,236 @@
+//! The driver: moves values between the machine, the link and the clients. It decides nothing.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant as Clock, Sleep, sleep_until};
+
+use super::call::{Command, Reply};
+use super::links::Links;
+use super::lossy;
+use super::streams::Notices;
+use super::trace;
+use crate::proto::{Action, CallId, ConnectError, Counters, Instant, Lifecycle, Notice};
+use crate::thing_if::Credential;
+
+/// Notices kept for one reader.
+const NOTICE_QUEUE: usize = 64;
+
+/// What the driver shows to its clients.
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    credential: Mutex<Option<Credential>>,
+    counters: Mutex<Counters>,
+    /// Somebody asked for the end.
+    pub(super) close: Notify,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it is held, and every value of it is a valid one.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Status {
+    pub(super) fn new(credential: Option<Credential>) -> Self {
+        Self { credential: Mutex::new(credential), ..Self::default() }
+    }
+
+    pub(super) fn credential(&self) -> Option<Credential> {
+        lock(&self.credential).clone()
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        *lock(&self.counters)
+    }
+}
+
+/// What a driver is connected to.
+pub(super) struct Wiring {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) cancels: mpsc::UnboundedReceiver<CallId>,
+    pub(super) pushes: lossy::Sender<Bytes>,
+    pub(super) status: Arc<Status>,
+}
+
+/// The connection itself, to be driven by [`run`](Connection::run), usually in a task of its own.
+///
+/// Dropping it closes the connection without a DISCONNECT and ends every call.
+#[must_use = "a connection does nothing unless `run` is awaited"]
+pub struct Connection {
+    driver: Driver,
+    first_notices: Option<Notices>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("ready", &self.driver.lifecycle.is_ready()).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    pub(super) fn new(lifecycle: Lifecycle, origin: Clock, links: Links<'static>, wiring: Wiring) -> Self {
+        let mut driver = Driver {
+            lifecycle,
+            origin,
+            links,
+            wiring,
+            waiting: HashMap::new(),
+            notices: Vec::new(),
+            counters: Counters::default(),
+            closed: None,
+        };
+        let first_notices = Some(driver.subscribe());
+        Self { driver, first_notices }
+    }
+
+    /// Drives until the connection is ready for the first time.
+    pub(super) async fn until_ready(&mut self) -> Result<(), ConnectError> {
+        match self.driver.run_until(Lifecycle::is_ready).await {
+            None => Ok(()),
+            Some(failure) => Err(failure.unwrap_or(ConnectError::Closed)),
+        }
+    }
+
+    /// What happens to the connection. The first reader also gets what happened since `connect` was called.
+    ///
+    /// Each reader has a queue for 64 notices; beyond it the oldest are dropped and reported as
+    /// [`Notice::Lagged`].
+    pub fn notices(&mut self) -> Notices {
+        match self.first_notices.take() {
+            Some(notices) => notices,
+            None => self.driver.subscribe(),
+        }
+    }
+
+    /// Drives the connection until its end: reconnects, onboards again when that is needed, carries calls and pushes.
+    ///
+    /// Returns `Ok` when it was closed: by `Client::close`, or because every `Client` and the `Pushes` are gone.
+    ///
+    /// # Errors
+    /// [`ConnectError`] when no further attempt can help: the default broker refuses this device for good.
+    pub async fn run(mut self) -> Result<(), ConnectError> {
+        // Whoever has not asked for them yet never will.
+        self.first_notices = None;
+        let failure = self.driver.run_until(|_| false).await.flatten();
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+struct Driver {
+    lifecycle: Lifecycle,
+    /// The machine's origin of time.
+    origin: Clock,
+    links: Links<'static>,
+    wiring: Wiring,
+    waiting: HashMap<CallId, oneshot::Sender<Reply>>,
+    notices: Vec<lossy::Sender<Notice>>,
+    counters: Counters,
+    closed: Option<Option<ConnectError>>,
+}
+
+impl Driver {
+    /// Runs until `done` or the end, and says how it ended if it did.
+    async fn run_until(&mut self, done: impl Fn(&Lifecycle) -> bool) -> Option<Option<ConnectError>> {
+        let mut timer = std::pin::pin!(sleep_until(self.origin));
+        loop {
+            self.perform();
+            if let Some(closed) = self.closed.take() {
+                self.links.finish().await;
+                return Some(closed);
+            }
+            if done(&self.lifecycle) {
+                return None;
+            }
+            let deadline = self.set(timer.as_mut());
+            let Wiring { commands, cancels, status, .. } = &mut self.wiring;
+            tokio::select! {
+                event = self.links.next_event() => {
+                    let now = self.now();
+                    self.lifecycle.handle_event(now, event);
+                }
+                command = commands.recv() => match command {
+                    Some(command) => self.submit(command),
+                    None => self.lifecycle.close(self.now()),
+                },
+                Some(call) = cancels.recv() => {
+                    if self.waiting.remove(&call).is_some() {
+                        self.lifecycle.cancel(self.now(), call);
+                    }
+                }
+                () = status.close.notified() => self.lifecycle.close(self.now()),
+                () = timer.as_mut(), if deadline => self.lifecycle.handle_timeout(self.now()),
+            }
+        }
+    }
+
+    /// Sets the timer to the machine's next deadline; `false` when there is none.
+    fn set(&self, timer: Pin<&mut Sleep>) -> bool {
+        let Some(deadline) = self.lifecycle.next_deadline() else { return false };
+        // A deadline beyond what the clock can say is none.
+        let Some(deadline) = self.origin.checked_add(deadline.since_origin()) else { return false };
+        if timer.deadline() != deadline || timer.is_elapsed() {
+            timer.reset(deadline);
+        }
+        true
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_origin(self.origin.elapsed())
+    }
+
+    fn subscribe(&mut self) -> Notices {
+        let (sender, receiver) = lossy::queue(NOTICE_QUEUE);
+        self.notices.push(sender);
+        Notices::new(receiver)
+    }
+
+    fn submit(&mut self, Command { request, deadline, ticket, reply }: Command) {
+        if !ticket.begin() {
+            return;
+        }
+        let deadline = Instant::from_origin(deadline.saturating_duration_since(self.origin));
+        match self.lifecycle.submit(self.now(), request, deadline) {
+            Ok(call) if ticket.taken(call) => {
+                self.waiting.insert(call, reply);
+            }
+            Ok(call) => self.lifecycle.cancel(self.now(), call),
+            // Whoever has given up meanwhile need not be told.
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// Does everything that the machine wants done.
+    fn perform(&mut self) {
+        while let Some(action) = self.lifecycle.poll_action() {
+            match action {
+                Action::Connect { link, endpoint, credentials } => self.links.connect(link, endpoint, credentials),
+                Action::Subscribe { link, filter } => self.links.subscribe(link, filter),
+                Action::Publish { link, call, publish } => self.links.publish(link, call, publish),
+                Action::Disconnect { link } => self.links.disconnect(link),
+                Action::Abort { link } => self.links.abort(link),
+                Action::Resolve { call, result } => {
+                    if let Some(reply) = self.waiting.remove(&call) {
+                        drop(reply.send(result));
+                    }
+                }
+                Action::Push(payload) => self.wiring.pushes.send(payload),
+                Action::Store(credential) => *lock(&self.wiring.status.credential) = Some(credential),
+                Action::Notice(notice) => {
+                    trace::notice(&notice);
+                    self.notices.retain(|reader| !reader.is_closed());
+                    self.notices.iter().for_each(|reader| reader.send(notice.clone()));
+                }
+                Action::Closed(failure) => self.closed = Some(failure),
+            }
+        }
+        let counters = self.lifecycle.counters();
+        if counters != self.counters {
+            self.counters = counters;
+            *lock(&self.wiring.status.counters) = counters;
+        }
+    }
+}

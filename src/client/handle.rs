@@ -1,0 +1,157 @@
+//! The handle that programs call.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::call::{Alive, CancelOnDrop, Command, Progress, Reply, Ticket};
+use super::connection::Status;
+use crate::config::Config;
+use crate::proto::{CallId, Counters, NotSent, RequestError};
+use crate::thing_if::Credential;
+
+/// The machine ends a call at its deadline. So much later the waiting task ends it itself, in case nobody drives the
+/// connection.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A handle on the connection. Cloning is cheap; the connection ends when every clone and the `Pushes` are gone.
+///
+/// As a [`tower_service::Service`] it is always ready until it is closed, and sheds load instead of making callers
+/// wait: a call too many fails at once as [`NotSent::Overloaded`].
+#[derive(Debug, Clone)]
+pub struct Client {
+    commands: Alive,
+    cancels: mpsc::UnboundedSender<CallId>,
+    status: Arc<Status>,
+    call_deadline: Duration,
+    close_timeout: Duration,
+}
+
+impl Client {
+    pub(super) fn new(
+        config: &Config,
+        commands: Alive,
+        cancels: mpsc::UnboundedSender<CallId>,
+        status: Arc<Status>,
+    ) -> Self {
+        let close_timeout = config.connect_timeout() + GRACE;
+        Self { commands, cancels, status, call_deadline: config.call_deadline(), close_timeout }
+    }
+
+    /// Sends a request and waits for its answer, at most [`Config::with_call_deadline`] from the first poll.
+    ///
+    /// The URI's path and query are the REST path, `/thing-if/apps/{APP_ID}/…` (`wire` §3). `Authorization` is added
+    /// from the credential when absent. `X-Kii-RequestID` is this client's own on the wire; the answer has the
+    /// request's, or none if the request had none. Calls with the same path leave in the order they were made.
+    /// Dropping the future cancels the call: what was not sent yet never is, and a late answer reaches nobody.
+    ///
+    /// # Errors
+    /// [`RequestError`] tells whether the request may have been processed. Statuses of 400 and above are answers.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, RequestError> {
+        self.send_within(request, self.call_deadline).await
+    }
+
+    /// As [`send`](Client::send), with a deadline of its own: `limit` from the first poll, to the millisecond.
+    ///
+    /// # Errors
+    /// As [`send`](Client::send).
+    pub async fn send_within(&self, request: Request<Bytes>, limit: Duration) -> Result<Response<Bytes>, RequestError> {
+        self.begin(request, limit)?.finish().await
+    }
+
+    /// Puts the call on its way.
+    fn begin(&self, request: Request<Bytes>, limit: Duration) -> Result<Pending, NotSent> {
+        let now = Instant::now();
+        // A limit beyond what the clock can say is as good as a year.
+        let deadline = now.checked_add(limit).unwrap_or(now + Duration::from_secs(365 * 24 * 3600));
+        let ticket = Arc::new(Ticket::new());
+        let (reply, answer) = oneshot::channel();
+        let command = Command { request, deadline, ticket: ticket.clone(), reply };
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => NotSent::Overloaded,
+            TrySendError::Closed(_) => NotSent::Closed,
+        })?;
+        Ok(Pending { answer, deadline, cancel: CancelOnDrop::new(ticket, self.cancels.clone()) })
+    }
+
+    /// The credential in use: what to store, and to give to [`Config::with_resume`] next time. Changes when the device
+    /// was onboarded again, which is also a [`Notice::Onboarded`](crate::proto::Notice::Onboarded).
+    pub fn credential(&self) -> Credential {
+        self.status.credential().expect("a client exists only after a session, which needs a credential")
+    }
+
+    /// What was ignored so far, such as late or ambiguous answers.
+    pub fn counters(&self) -> Counters {
+        self.status.counters()
+    }
+
+    /// Whether the connection has ended for good.
+    pub fn is_closed(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Ends the connection for every handle: calls in flight fail as [`RequestError::Closed`], and a DISCONNECT is
+    /// sent after what is queued. Returns when that is done, at the latest after the connect timeout and a second.
+    pub async fn close(&self) {
+        self.status.close.notify_one();
+        // In vain when nobody drives the connection; dropping it ends it then.
+        drop(timeout(self.close_timeout, self.commands.closed()).await);
+    }
+}
+
+impl tower_service::Service<Request<Bytes>> for Client {
+    type Response = Response<Bytes>;
+    type Error = RequestError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, RequestError>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
+        Poll::Ready(if self.is_closed() { Err(NotSent::Closed.into()) } else { Ok(()) })
+    }
+
+    /// As [`send`](Client::send), but the call is on its way, and its time runs, before the future is polled.
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let pending = self.begin(request, self.call_deadline);
+        // Keeps the connection open until the answer is there.
+        let alive = self.commands.clone();
+        Box::pin(async move {
+            let reply = pending?.finish().await;
+            drop(alive);
+            reply
+        })
+    }
+}
+
+/// A call on its way. Dropping it cancels the call.
+struct Pending {
+    answer: oneshot::Receiver<Reply>,
+    deadline: Instant,
+    cancel: CancelOnDrop,
+}
+
+impl Pending {
+    async fn finish(self) -> Reply {
+        let Self { answer, deadline, cancel } = self;
+        let ended = match timeout_at(deadline.checked_add(GRACE).unwrap_or(deadline), answer).await {
+            Ok(Ok(reply)) => {
+                cancel.disarm();
+                return reply;
+            }
+            // The connection was dropped.
+            Ok(Err(_)) => (NotSent::Closed, RequestError::Closed),
+            // Nobody drives it.
+            Err(_) => (NotSent::DeadlineExceeded, RequestError::TimedOut),
+        };
+        match cancel.cancel() {
+            Progress::Queued => Err(ended.0.into()),
+            Progress::Begun | Progress::InFlight(_) => Err(ended.1),
+        }
+    }
+}
