@@ -20,6 +20,8 @@ pub mod mqtt;
 pub mod secret;
 pub mod thing_if;
 pub mod topic;
+#[doc = include_str!("wire.md")]
+pub mod wire {}
 
 pub mod proto;
 
