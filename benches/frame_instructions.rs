@@ -1,6 +1,6 @@
-//! Does one piece of work a given number of times, to be counted by callgrind: `frame_instructions WORK TIMES`.
+//! Does one piece of work a given number of times, to be counted by callgrind: `frame_instructions --count WORK TIMES`.
 //!
-//! `frame_instructions.sh` runs it and compares. Without arguments each piece is done once, which checks that it works.
+//! `frame_instructions.sh` runs it and compares. Started in any other way it does each piece once, to see that it works.
 
 use std::hint::black_box;
 
@@ -13,23 +13,27 @@ mod samples;
 const FIELDS: usize = 16;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|a| a != "--bench");
-    let work = arguments.next();
-    let times = arguments.next().map_or(1, |n| n.parse().expect("a number"));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let answer = samples::payload("answer-300-bytes.jsonl", "300 bytes");
     let section = &answer[answer.iter().position(|&b| b == b'\n').expect("a status line") + 1..];
 
-    match work.as_deref() {
-        Some("frame") => parse_frame(&answer, times),
-        Some("httparse") => parse_headers(section, times),
-        Some("httparse-with-array") => parse_headers_with_array(section, times),
-        Some(other) => panic!("unknown work {other:?}"),
-        None => {
-            parse_frame(&answer, 1);
-            parse_headers(section, 1);
-            parse_headers_with_array(section, 1);
-        }
+    let [flag, work, times] = &arguments[..] else { return each_once(&answer, section) };
+    if flag != "--count" {
+        return each_once(&answer, section);
     }
+    let times = times.parse().expect("TIMES is a number");
+    match work.as_str() {
+        "frame" => parse_frame(&answer, times),
+        "httparse" => parse_headers(section, times),
+        "httparse-with-array" => parse_headers_with_array(section, times),
+        other => panic!("unknown work {other:?}"),
+    }
+}
+
+fn each_once(answer: &[u8], section: &[u8]) {
+    parse_frame(answer, 1);
+    parse_headers(section, 1);
+    parse_headers_with_array(section, 1);
 }
 
 /// What is measured: status line, headers, body.

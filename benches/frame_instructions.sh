@@ -12,7 +12,7 @@ trap 'rm -r "$scratch"' EXIT
 
 # Instructions of a whole run that does WORK so often.
 run() {
-    valgrind --tool=callgrind --callgrind-out-file="$scratch/out" "$program" "$1" "$2" 2>"$scratch/log" ||
+    valgrind --tool=callgrind --callgrind-out-file="$scratch/out" "$program" --count "$1" "$2" 2>"$scratch/log" ||
         { cat "$scratch/log" >&2; exit 1; }
     sed -n 's/^summary: *//p; s/^totals: *//p' "$scratch/out" | tail -n 1
 }

@@ -12,6 +12,7 @@ const CRLF: &[u8] = b"\r\n";
 ///
 /// The URI is not written: the topic carries it ([`Topic::for_call`](crate::topic::Topic::for_call)). Header order is kept.
 /// A method that has other than letters and hyphens, or more than 32 of them, is written, and refused by the receiver.
+/// The bounds of this module are the receiver's: a head beyond them is written, and refused there.
 /// `dst` is reserved once; with enough room in it nothing is allocated.
 pub fn encode_request<B: AsRef<[u8]>>(request: &Request<B>, dst: &mut BytesMut) {
     let verb = request.method().as_str().as_bytes();
