@@ -52,8 +52,20 @@ pub(crate) const PURE: &[&str] =
     &["ids", "secret", "wire", "topic", "mqtt", "frame", "thing_if", "config", "capture", "proto"];
 
 /// The crates that pure modules may name.
-pub(crate) const PURE_CRATES: &[&str] =
-    &["std", "core", "alloc", "bytes", "fastrand", "http", "httparse", "serde", "serde_json", "thiserror", "zeroize"];
+pub(crate) const PURE_CRATES: &[&str] = &[
+    "std",
+    "core",
+    "alloc",
+    "bytes",
+    "fastrand",
+    "http",
+    "httparse",
+    "memchr",
+    "serde",
+    "serde_json",
+    "thiserror",
+    "zeroize",
+];
 
 /// What pure modules may not name of these crates: clocks, sockets, threads, files, processes, and random numbers that
 /// no seed decides.
