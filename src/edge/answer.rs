@@ -18,12 +18,16 @@ use crate::thing_if::{ErrorBody, ErrorCode};
 const HOP_BY_HOP: [HeaderName; 7] =
     [CONNECTION, HeaderName::from_static("keep-alive"), PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, UPGRADE];
 
+/// The largest body that is written, in bytes; a service that gives more has failed. MQTT itself ends at 256 MiB.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+
 /// Writes `response` as the frame that answers a request with this `X-Kii-RequestID`, if it had one.
 ///
 /// The headers of the documented answer come first and in its order. What the service left out of them is filled in:
 /// `Accept-Ranges`, `Age`, `Cache-Control` and `Date`, `Connection` always. The request's id is echoed byte for byte; one that
 /// the service set is not its to set.
 pub(super) fn encode(response: Response<Bytes>, request_id: Option<HeaderValue>) -> Bytes {
+    let response = if response.body().len() > MAX_BODY { failed() } else { response };
     let (mut parts, body) = response.into_parts();
     let given = std::mem::take(&mut parts.headers);
     let mut headers = HeaderMap::with_capacity(given.len() + 8);

@@ -1,29 +1,28 @@
 //! One MQTT connection, from its first byte to its last.
 
+mod packets;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Response};
+use bytes::BytesMut;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::config::LINGER;
 use super::ending::Ending;
-use super::execute::{Backend, run_lane};
-use super::intake::{self, Verdict};
+use super::execute::Backend;
 use super::live::{Live, Place};
 use super::login::{Admitted, Origin, login};
-use super::session::{Answer, Job, LaneKey, Session};
+use super::session::{Answer, Session};
 use super::wire::{Output, Wire};
-use super::{ConnectionId, Directory, Peer, answer};
-use crate::mqtt::packet::{self, Decoded, Decoder, Oversize, Packet, PacketId, Protocol};
-use crate::mqtt::{Qos, RefusedReason};
-use crate::topic::{Topic, TopicFilter};
+use super::{ConnectionId, Directory, Peer};
+use crate::mqtt::RefusedReason;
+use crate::mqtt::packet::{self, Decoded, Decoder, Packet, PacketId, Protocol};
+use crate::topic::Topic;
 
 /// How often a connection reads before it writes.
 const READS_PER_WRITE: usize = 4;
@@ -38,6 +37,7 @@ pub(super) async fn serve<W: Wire, S: Backend, D: Directory>(
     place: Place,
 ) {
     let (live, session) = (Arc::clone(&place.live), Arc::clone(&place.session));
+    let _until_goodbye = live.task();
     let mut decoder = Decoder::new(live.config.limits()).expecting_connect();
     let mut input = BytesMut::new();
     let connection = session.id();
@@ -62,6 +62,7 @@ pub(super) async fn serve<W: Wire, S: Backend, D: Directory>(
             ending.count(live.registry.counters());
             drop(registration);
             drop(place);
+            live.registry.counters().undeliverable_answers.add_many(admitted.staged.len());
             tracing::info!(connection = connection.0, %client_id, reason = %ending, "connection ended");
             let Connection { wire, output, .. } = admitted;
             close(wire, output, ending).await;
@@ -81,10 +82,14 @@ pub(super) async fn serve<W: Wire, S: Backend, D: Directory>(
 /// Counts and logs a socket that never became a connection.
 pub(super) fn not_connected(live: &Live, origin: Origin, connection: ConnectionId, ending: Ending) {
     ending.count(live.registry.counters());
-    if !matches!(ending, Ending::Refused(_)) {
+    let Origin { scheme, remote, .. } = origin;
+    if let Ending::Refused(_) = ending {
+        tracing::info!(connection = connection.0, %remote, %scheme, reason = %ending, "refused");
+    } else {
+        // Port scanners and health checks do this all day.
         live.registry.counters().not_connected.add();
+        tracing::debug!(connection = connection.0, %remote, %scheme, reason = %ending, "not connected");
     }
-    tracing::info!(connection = connection.0, remote = %origin.remote, scheme = %origin.scheme, reason = %ending, "not connected");
 }
 
 /// Writes what is left, says goodbye, and reads on for a moment: a socket closed with unread bytes is reset, and the
@@ -253,158 +258,6 @@ impl<W: Wire, S: Backend> Connection<W, S> {
         Ok(())
     }
 
-    fn handle(&mut self, packet: Packet) -> Result<(), Ending> {
-        match packet {
-            Packet::Publish(publish) => {
-                if publish.retain {
-                    self.live.registry.counters().ignored.add();
-                }
-                if self.acknowledge(publish.qos, publish.id)? {
-                    let verdict = intake::judge(
-                        &self.peer,
-                        publish.topic.clone(),
-                        publish.payload,
-                        self.live.registry.counters(),
-                    );
-                    self.obey(verdict, &publish.topic);
-                }
-            }
-            Packet::PubRel(id) => {
-                self.unreleased.remove(&id);
-                self.write(&Packet::PubComp(id));
-            }
-            Packet::Subscribe { id, filters } => self.subscribe(id, &filters),
-            Packet::Unsubscribe { id, filters } => self.unsubscribe(id, &filters),
-            Packet::PingReq => self.write(&Packet::PingResp),
-            Packet::Disconnect => return Err(Ending::Disconnect),
-            // Nothing that this server sends asks for one of these.
-            Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_) => self.live.registry.counters().ignored.add(),
-            Packet::Connect(_)
-            | Packet::ConnAck { .. }
-            | Packet::SubAck { .. }
-            | Packet::UnsubAck(_)
-            | Packet::PingResp => return Err(Ending::ServerPacket),
-        }
-        Ok(())
-    }
-
-    fn oversize(&mut self, oversize: &Oversize) -> Result<(), Ending> {
-        if self.acknowledge(oversize.qos, oversize.id)? {
-            let (max, counters) = (self.live.config.max_frame, self.live.registry.counters());
-            let verdict =
-                intake::judge_oversize(&self.peer, &oversize.topic, &oversize.first, oversize.len, max, counters);
-            self.obey(verdict, &oversize.topic);
-        }
-        Ok(())
-    }
-
-    /// Acknowledges a PUBLISH; `false` for one that was there before.
-    ///
-    /// PUBACK and PUBREC say that the request was taken, not that it was executed: that is what the answer says. They
-    /// are not kept until then, because clients bound what they have unacknowledged, and a slow request would hold up
-    /// all others.
-    fn acknowledge(&mut self, qos: Qos, id: Option<PacketId>) -> Result<bool, Ending> {
-        match (qos, id) {
-            (Qos::AtLeastOnce, Some(id)) => self.write(&Packet::PubAck(id)),
-            (Qos::ExactlyOnce, Some(id)) => {
-                let is_new = !self.unreleased.contains(&id);
-                if is_new && self.unreleased.len() >= self.live.config.max_unreleased {
-                    return Err(Ending::Unreleased);
-                }
-                self.write(&Packet::PubRec(id));
-                if !is_new {
-                    self.live.registry.counters().duplicates.add();
-                    return Ok(false);
-                }
-                self.unreleased.insert(id);
-            }
-            // The decoder gives an identifier to these two and to no other.
-            _ => {}
-        }
-        Ok(true)
-    }
-
-    fn obey(&mut self, verdict: Verdict, topic: &Topic) {
-        match verdict {
-            Verdict::Foreign => {}
-            Verdict::Refused(response, request_id) => self.answer(topic, response, request_id),
-            Verdict::Accepted(job, lane) => self.submit(job, lane),
-        }
-    }
-
-    fn answer(&mut self, topic: &Topic, response: Response<Bytes>, request_id: Option<HeaderValue>) {
-        let frame = answer::encode(response, request_id);
-        publish(&mut self.output, topic, &frame);
-    }
-
-    /// Hands a request to the service, behind those of the same path.
-    fn submit(&mut self, job: Job, lane: LaneKey) {
-        let (config, total) = (&self.live.config, &self.live.in_flight);
-        if self.in_flight >= config.max_in_flight || total.load(Ordering::Relaxed) >= config.max_in_flight_total {
-            self.live.registry.counters().overloaded_requests.add();
-            return self.answer(&job.topic, answer::overloaded(), job.request_id);
-        }
-        total.fetch_add(1, Ordering::Relaxed);
-        self.in_flight += 1;
-        if let Some(first) = self.session.enqueue(lane, job) {
-            let (service, session) = (self.service.clone(), Arc::clone(&self.session));
-            tokio::spawn(run_lane(service, session, lane, first, Arc::clone(&self.live), self.live.task()));
-        }
-    }
-
-    /// Grants the connection's own topics: `{client id}`, and what lies below `p/{client id}/`, which is answered with or
-    /// without. The SUBACK is written before the first push can be. (`wire` §1.3)
-    fn subscribe(&mut self, id: PacketId, filters: &[(TopicFilter, Qos)]) {
-        let mut wants_pushes = false;
-        let mut codes = Vec::with_capacity(filters.len());
-        for (filter, _) in filters {
-            let is_own = self.is_for_pushes(filter);
-            wants_pushes |= is_own;
-            codes.push(if is_own || self.is_for_answers(filter) {
-                Qos::AtMostOnce as u8
-            } else {
-                self.live.registry.counters().refused_filters.add();
-                match self.protocol {
-                    // It has no code for a refusal and tells servers to acknowledge ("SUBSCRIBE").
-                    Protocol::V31 => Qos::AtMostOnce as u8,
-                    Protocol::V311 => 0x80,
-                }
-            });
-        }
-        self.write(&Packet::SubAck { id, codes });
-        if wants_pushes {
-            self.session.subscribe();
-        }
-    }
-
-    fn unsubscribe(&mut self, id: PacketId, filters: &[TopicFilter]) {
-        if filters.iter().any(|filter| self.is_for_pushes(filter)) {
-            for payload in self.session.unsubscribe() {
-                self.push(&payload);
-            }
-        }
-        self.write(&Packet::UnsubAck(id));
-    }
-
-    fn is_for_pushes(&self, filter: &TopicFilter) -> bool {
-        filter.as_str() == self.peer.client_id.as_str()
-    }
-
-    fn is_for_answers(&self, filter: &TopicFilter) -> bool {
-        let below = filter.as_str().strip_prefix("p/").and_then(|rest| rest.strip_prefix(self.peer.client_id.as_str()));
-        below.is_some_and(|below| below.starts_with('/'))
-    }
-
-    fn write(&mut self, packet: &Packet) {
-        write(&mut self.output, self.protocol, packet);
-    }
-
-    fn push(&mut self, payload: &[u8]) {
-        if !publish(&mut self.output, &self.pushes, payload) {
-            self.live.registry.counters().pushes_dropped.add();
-        }
-    }
-
     /// Takes answers and pushes as far as there is room; whether there may be more of them.
     fn collect(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
         let room = self.staged.is_empty() && self.has_room();
@@ -423,7 +276,9 @@ impl<W: Wire, S: Backend> Connection<W, S> {
             && let Some(Answer { topic, frame }) = self.staged.pop_front()
         {
             self.in_flight -= 1;
-            publish(&mut self.output, &topic, &frame);
+            if !publish(&mut self.output, &topic, &frame) {
+                self.live.registry.counters().undeliverable_answers.add();
+            }
         }
         Ok(!room || !self.staged.is_empty())
     }
@@ -454,7 +309,9 @@ impl<W: Wire, S: Backend> Connection<W, S> {
     /// Ends a connection that is silent, or deaf, for too long, and sees to it that this is noticed in time.
     fn watch_the_clock(&mut self, cx: &mut Context<'_>) -> Result<(), Ending> {
         loop {
-            let silent = self.silence.and_then(|silence| self.heard.checked_add(silence));
+            // Who is not listened to cannot be silent.
+            let silence = self.silence.filter(|_| self.may_read());
+            let silent = silence.and_then(|silence| self.heard.checked_add(silence));
             let deaf = self.blocked.and_then(|since| since.checked_add(self.live.config.write_timeout));
             let Some(deadline) = silent.into_iter().chain(deaf).min() else { return Ok(()) };
             let now = Instant::now();

@@ -76,9 +76,7 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        for _ in 0..self.session.ended() {
-            self.live.registry.counters().undeliverable_answers.add();
-        }
+        self.live.registry.counters().undeliverable_answers.add_many(self.session.ended());
         self.live.sessions().remove(&self.session.id());
     }
 }

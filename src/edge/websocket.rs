@@ -114,3 +114,84 @@ fn ending(error: Error) -> Ending {
         _ => Ending::WebSocket,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
+
+    use super::*;
+
+    /// Notes what each write wrote.
+    struct Writes(DuplexStream, Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl AsyncRead for Writes {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Writes {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+            let written = ready!(Pin::new(&mut self.0).poll_write(cx, buf))?;
+            self.1.lock().expect("no panic").push(buf[..written].to_vec());
+            Poll::Ready(Ok(written))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn the_upgrade_is_one_write_and_a_packet_one_frame() {
+        let (mut near, far) = tokio::io::duplex(64 * 1024);
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        near.write_all(
+            b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .await
+        .expect("room");
+        let socket = WebSocket::accept(Writes(far, Arc::clone(&writes)), &Config::default()).await;
+        let mut socket = socket.expect("upgraded");
+        let upgrade = std::mem::take(&mut *writes.lock().expect("no panic"));
+        assert_eq!(upgrade.len(), 1, "one write");
+        assert!(upgrade[0].starts_with(b"HTTP/1.1 101 ") && upgrade[0].ends_with(b"\r\n\r\n"));
+        assert!(upgrade[0].len() < 1024);
+        near.read_exact(&mut vec![0; upgrade[0].len()]).await.expect("written");
+        let mut output = Output::new::<WebSocket<Writes>>();
+        let packets: [&[u8]; 3] = [b"\xD0\0", b"\x40\x02\0\x07", &[b'x'; 200]];
+        for packet in packets {
+            let written: Result<(), Ending> = output.append(|bytes| {
+                bytes.extend_from_slice(packet);
+                Ok(())
+            });
+            written.expect("appended");
+        }
+        poll_fn(|cx| socket.poll_drain(cx, &mut output)).await.expect("drained");
+        assert!(output.is_empty());
+        // FIN and binary, no mask, the length, the packet: RFC 6455 §5.2.
+        let mut expected = Vec::new();
+        for (header, packet) in
+            [(&[0x82, 2][..], packets[0]), (&[0x82, 4], packets[1]), (&[0x82, 126, 0, 200], packets[2])]
+        {
+            expected.extend_from_slice(header);
+            expected.extend_from_slice(packet);
+        }
+        let mut got = vec![0; expected.len()];
+        near.read_exact(&mut got).await.expect("written");
+        assert_eq!(got, expected);
+        assert_eq!(writes.lock().expect("no panic").len(), 1, "a batch is one write");
+    }
+}
