@@ -1,1 +1,251 @@
-//! To be written.
+//! The self-hosted Thing-IF cloud: an axum [`Router`](axum::Router) over a durable store.
+//!
+//! One implementation, served twice: over HTTP to apps ([`http::serve`]) and over MQTT to devices
+//! ([`Cloud::service`] behind [`edge`](crate::edge)). The cloud is also the edge's [`Directory`](crate::edge::Directory),
+//! and it pushes commands through a [`Pusher`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use thingif::cloud::{Cloud, Options};
+//! # use thingif::edge::{Pusher, PushOutcome};
+//! # struct Nobody;
+//! # type Later<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;
+//! # impl Pusher for Nobody {
+//! #     fn push<'a>(&'a self, _: &'a thingif::ids::ClientId, _: bytes::Bytes) -> Later<'a, PushOutcome> {
+//! #         Box::pin(async { PushOutcome::NotConnected })
+//! #     }
+//! #     fn claim<'a>(&'a self, _: &'a thingif::ids::ClientId, _: u64) -> Later<'a, ()> { Box::pin(async {}) }
+//! #     fn disconnect<'a>(&'a self, _: &'a thingif::ids::ClientId) -> Later<'a, ()> { Box::pin(async {}) }
+//! # }
+//! # let pusher = Nobody;
+//! let mut options = Options::default();
+//! options.apps = vec![("c1k9abcdef12".parse()?, "0123456789abcdef0123456789abcdef".into())];
+//! let cloud = Cloud::open(options, Arc::new(pusher))?;
+//! let router: axum::Router = cloud.router();
+//! # let _ = router;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod answer;
+mod call;
+mod data_directory;
+mod delivery;
+mod directory;
+mod endpoint_key;
+mod failure;
+pub mod http;
+mod identifiers;
+mod options;
+mod password;
+mod rest;
+mod service;
+mod store;
+mod throttle;
+mod token;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+pub use options::{Advertise, Clock, Location, OpenError, Options, PasswordCost};
+pub use service::CloudService;
+pub use store::Commits;
+
+use crate::edge::Pusher;
+use crate::ids::{AppId, CommandId};
+use crate::secret::Secret;
+use crate::thing_if::MqttEndpoint;
+use data_directory::DataDirectory;
+use endpoint_key::EndpointKey;
+use identifiers::Identifiers;
+use password::Passwords;
+use store::installations::Installation;
+use store::{SqliteStore, Store};
+use throttle::{Attempt, Key, Throttle};
+
+/// Seconds for which an endpoint is valid: for ever, as Kii says it. (`wire` §7)
+const TTL: i64 = 2_147_483_647;
+
+/// A Thing-IF cloud. Cheap to clone; all clones are the same cloud.
+///
+/// Every write is answered after it is durable: a write-ahead log is synced before, once for all requests that arrived
+/// meanwhile. Call [`close`](Cloud::close) to end it in order; nothing that was answered is lost without.
+#[derive(Clone)]
+pub struct Cloud(Arc<Inner>);
+
+struct Inner {
+    store: Box<dyn Store>,
+    apps: HashMap<AppId, Secret<String>>,
+    accept_any_app_key: bool,
+    advertise: Advertise,
+    max_body: usize,
+    clock: Clock,
+    identifiers: Identifiers,
+    passwords: Passwords,
+    throttle: Option<Throttle>,
+    endpoint_key: EndpointKey,
+    pusher: Arc<dyn Pusher>,
+    unrecorded: Arc<Semaphore>,
+}
+
+impl Cloud {
+    /// Opens the store, and with it the cloud. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is in the way.
+    pub fn open(options: Options, pusher: Arc<dyn Pusher>) -> Result<Self, OpenError> {
+        check("max_body", options.max_body, 1_024..=16 << 20)?;
+        check("store_queue", options.store_queue, 1..=1 << 20)?;
+        let identifiers = Identifiers::new()?;
+        let passwords = Passwords::new(options.password_cost)?;
+        let now = options.clock.millis();
+        let (store, endpoint_key): (Box<dyn Store>, _) = match &options.store {
+            Location::Memory => (Box::new(SqliteStore::in_memory(options.store_queue, now)?), EndpointKey::generate()),
+            Location::Dir(path) => {
+                let directory = DataDirectory::claim(path)?;
+                let key = EndpointKey::load(&directory, SqliteStore::exists_in(&directory))?;
+                (Box::new(SqliteStore::in_directory(directory, options.store_queue, now)?), key)
+            }
+        };
+        Ok(Self(Arc::new(Inner {
+            store,
+            apps: options.apps.into_iter().collect(),
+            accept_any_app_key: options.accept_any_app_key,
+            advertise: options.advertise,
+            max_body: options.max_body,
+            clock: options.clock,
+            identifiers,
+            passwords,
+            throttle: options.throttle_logins.then(Throttle::default),
+            endpoint_key,
+            pusher,
+            unrecorded: Arc::new(Semaphore::new(delivery::MAX_UNRECORDED as usize)),
+        })))
+    }
+
+    /// The REST surface as a router, for [`http::serve`] and for tests.
+    pub fn router(&self) -> axum::Router {
+        rest::router(self.clone())
+    }
+
+    /// The REST surface as a service for an edge.
+    pub fn service(&self) -> CloudService {
+        CloudService::new(self.router())
+    }
+
+    /// How many writes have shared how many commits: the measure of what group commit saves.
+    pub fn commits(&self) -> Commits {
+        self.store().commits()
+    }
+
+    /// Ends the cloud: outcomes of pushes are recorded, queued writes are executed and made durable, the store is
+    /// closed. Requests that come later are answered 503. Stop serving first.
+    pub async fn close(&self) {
+        // Never returned: nothing is pushed any more. An error says that another `close` has them.
+        if let Ok(all) = self.unrecorded().acquire_many_owned(delivery::MAX_UNRECORDED).await {
+            all.forget();
+            self.0.unrecorded.close();
+        }
+        let cloud = self.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || cloud.0.store.close()).await {
+            tracing::error!(%error, "the store did not close");
+        }
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.0.store
+    }
+
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.0.passwords
+    }
+
+    pub(crate) fn endpoint_key(&self) -> &EndpointKey {
+        &self.0.endpoint_key
+    }
+
+    pub(crate) fn pusher(&self) -> &dyn Pusher {
+        &*self.0.pusher
+    }
+
+    pub(crate) fn unrecorded(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.unrecorded)
+    }
+
+    pub(crate) fn max_body(&self) -> usize {
+        self.0.max_body
+    }
+
+    pub(crate) fn has_app(&self, app: &AppId) -> bool {
+        self.0.apps.contains_key(app)
+    }
+
+    pub(crate) fn app_key(&self, app: &AppId) -> Option<&Secret<String>> {
+        self.0.apps.get(app)
+    }
+
+    pub(crate) fn accepts_any_app_key(&self) -> bool {
+        self.0.accept_any_app_key
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn now(&self) -> i64 {
+        self.0.clock.millis()
+    }
+
+    pub(crate) fn new_command_id(&self) -> CommandId {
+        self.0.identifiers.command_id(self.0.clock.now())
+    }
+
+    /// Waits as long as failures before this login make it wait, and begins it.
+    pub(crate) async fn begin_login(&self, remote: Option<IpAddr>, name: Option<Key>) -> Attempt {
+        let attempt = match &self.0.throttle {
+            Some(throttle) => throttle.begin(remote, name, self.now()),
+            None => Throttle::default().begin(None, None, self.now()),
+        };
+        if !attempt.delay().is_zero() {
+            tokio::time::sleep(attempt.delay()).await;
+        }
+        attempt
+    }
+
+    /// What is said of the assigned broker to whoever was accepted at `local`.
+    pub(crate) fn endpoint(&self, installation: &Installation, local: Option<IpAddr>) -> MqttEndpoint {
+        let advertise = &self.0.advertise;
+        let accepted = || local.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical().to_string();
+        MqttEndpoint {
+            installation_id: installation.installation_id.clone(),
+            username: installation.username.clone(),
+            password: self.0.endpoint_key.password(installation),
+            mqtt_topic: installation.mqtt_topic.clone(),
+            host: advertise.host.clone().unwrap_or_else(accepted),
+            port_tcp: advertise.tcp,
+            port_ssl: advertise.ssl,
+            port_ws: advertise.ws,
+            port_wss: advertise.wss,
+            ttl: Some(TTL),
+        }
+    }
+}
+
+impl std::fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cloud").field("apps", &self.0.apps.keys()).finish_non_exhaustive()
+    }
+}
+
+fn check(name: &'static str, value: usize, range: std::ops::RangeInclusive<usize>) -> Result<(), OpenError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(OpenError::Option { name, problem: format!("is {value}, not within {} to {}", range.start(), range.end()) })
+}
+
+/// Random bytes from the operating system.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("Cloud::open has seen the operating system give random numbers");
+    bytes
+}

@@ -1,0 +1,28 @@
+//! Answers: the one place where a body is written.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use crate::thing_if::{json, media_type};
+
+/// An answer with a JSON body, in the layout that every known client reads. (`wire` §2.1)
+pub(crate) fn json(status: StatusCode, body: &(impl Serialize + ?Sized)) -> Response {
+    exposed(status, json::to_pretty(body))
+}
+
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    status.into_response()
+}
+
+/// An answer whose JSON body, with a secret in it, was written by the type that guards it.
+pub(crate) fn exposed(status: StatusCode, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type::JSON));
+    response
+}

@@ -1,0 +1,305 @@
+//! What every operation needs to know of its request: application, who calls, from where.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use percent_encoding::percent_decode_str;
+use subtle::ConstantTimeEq as _;
+
+use super::Cloud;
+use super::failure::Failure;
+use super::http::Accepted;
+use super::store::{Sql, things, tokens};
+use super::token::TokenHash;
+use crate::edge::{Peer, Role};
+use crate::ids::{AppId, ThingId};
+use crate::secret::Secret;
+use crate::thing_if::{InvalidBody, Principal, media_type};
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A request, as far as its head goes.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The application of the path, or of the headers where the path names none. It exists.
+    pub(crate) app: AppId,
+    /// Who says to be calling.
+    pub(crate) authorization: Authorization,
+    /// Whether the request proves that its sender knows the application's key.
+    pub(crate) knows_app_key: bool,
+    /// The peer's address, where known.
+    pub(crate) remote: Option<IpAddr>,
+    /// The address that accepted the request, where known.
+    pub(crate) local: Option<IpAddr>,
+    /// When the request came, in milliseconds since 1970.
+    pub(crate) now: i64,
+    params: HashMap<String, String>,
+    query: HashMap<String, String>,
+}
+
+/// The Authorization header.
+#[derive(Debug)]
+pub(crate) enum Authorization {
+    /// There is none.
+    Absent,
+    /// `Bearer`, in any letter case.
+    Bearer(TokenHash),
+    /// `Basic`, in any letter case: an application id and a key.
+    Basic(String, Secret<String>),
+}
+
+impl Authorization {
+    fn read(headers: &HeaderMap) -> Result<Self, Failure> {
+        let Some(value) = headers.get(AUTHORIZATION) else { return Ok(Self::Absent) };
+        let malformed = || Failure::unauthorized("The Authorization header is neither `Bearer {token}` nor `Basic`");
+        let text = value.to_str().map_err(|_| malformed())?.trim();
+        let (scheme, rest) = text.split_once(' ').ok_or_else(malformed)?;
+        let rest = rest.trim();
+        if scheme.eq_ignore_ascii_case("bearer") {
+            Ok(Self::Bearer(TokenHash::of(rest.as_bytes())))
+        } else if scheme.eq_ignore_ascii_case("basic") {
+            let decoded = STANDARD.decode(rest).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let decoded = decoded.map(Secret::new).ok_or_else(malformed)?;
+            let (user, password) = decoded.expose().split_once(':').ok_or_else(malformed)?;
+            Ok(Self::Basic(user.to_owned(), Secret::from(password)))
+        } else {
+            Err(malformed())
+        }
+    }
+}
+
+impl Call {
+    /// A parameter of the path, percent-decoded; the route has it.
+    pub(crate) fn param(&self, name: &str) -> &str {
+        self.params.get(name).map_or("", String::as_str)
+    }
+
+    /// A parameter of the query, percent-decoded.
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(String::as_str)
+    }
+
+    /// The thing that `{target}` names: `thing:{id}`, in any letter case.
+    pub(crate) fn target(&self) -> Result<ThingId, Failure> {
+        let target = self.param("target");
+        match target.parse() {
+            Ok(Principal::Thing(thing)) => Ok(thing),
+            _ => Err(Failure::target_not_found(target)),
+        }
+    }
+
+    /// Whose token came with the request.
+    ///
+    /// # Errors
+    /// 401 without a token, 403 with one that is not of this application.
+    pub(crate) fn principal(&self, sql: &mut dyn Sql) -> Result<Principal, Failure> {
+        match &self.authorization {
+            Authorization::Bearer(hash) => {
+                tokens::principal(sql, &self.app, hash, self.now)?.ok_or_else(Failure::wrong_token)
+            }
+            _ => Err(Failure::unauthorized("This operation needs `Authorization: Bearer {token}`")),
+        }
+    }
+
+    /// Checks that the caller is `thing` or one of its owners, and says who.
+    ///
+    /// # Errors
+    /// As [`Call::principal`]; 404 when there is no such thing in this application; 401 when it is somebody else's.
+    pub(crate) fn authorize(&self, sql: &mut dyn Sql, thing: &ThingId) -> Result<Principal, Failure> {
+        let principal = self.principal(sql)?;
+        if !things::exists(sql, &self.app, thing)? {
+            return Err(Failure::target_not_found(&format!("thing:{thing}")));
+        }
+        let may = match &principal {
+            Principal::Thing(own) => own == thing,
+            owner => things::is_owner(sql, &self.app, thing, owner)?,
+        };
+        if may { Ok(principal) } else { Err(Failure::not_permitted(&self.app, &principal)) }
+    }
+}
+
+impl FromRequestParts<Cloud> for Call {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, cloud: &Cloud) -> Result<Self, Failure> {
+        let Path(params) = Path::<HashMap<String, String>>::from_request_parts(parts, cloud)
+            .await
+            .map_err(|_| Failure::invalid("The path is not UTF-8 once percent-decoded"))?;
+        let authorization = Authorization::read(&parts.headers)?;
+        let peer = parts.extensions.get::<Peer>();
+        let accepted = parts.extensions.get::<ConnectInfo<Accepted>>().map(|ConnectInfo(accepted)| accepted);
+        let remote = peer.map(|peer| peer.remote).or(accepted.map(|accepted| accepted.remote));
+        let local = peer.map(|peer| peer.local).or(accepted.map(|accepted| accepted.local));
+        let (app, key_given) = application(cloud, &params, &parts.headers, &authorization)?;
+        let remote = remote.map(|address| address.ip());
+        let knows_app_key = match key_given {
+            // The CONNECT of the default broker carried the key. (`wire` §1.1)
+            None => peer.is_some_and(|peer| peer.role == Role::Onboarding && peer.app_id == app),
+            Some(key) if cloud.accepts_app_key(&app, &key) => true,
+            Some(_) => {
+                let attempt = cloud.begin_login(remote, None).await;
+                attempt.failed(cloud.now());
+                return Err(Failure::unauthorized(format!("The key is not that of application {app}")));
+            }
+        };
+        Ok(Self {
+            app,
+            authorization,
+            knows_app_key,
+            remote,
+            local: local.map(|address| address.ip()),
+            now: cloud.now(),
+            params,
+            query: query(parts.uri.query().unwrap_or_default()),
+        })
+    }
+}
+
+/// The application that is meant, and the key that came with it.
+fn application(
+    cloud: &Cloud,
+    params: &HashMap<String, String>,
+    headers: &HeaderMap,
+    authorization: &Authorization,
+) -> Result<(AppId, Option<Secret<String>>), Failure> {
+    let text = |name: &str| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let (named, key) = match authorization {
+        Authorization::Basic(app, key) => (Some(app.as_str()), Some(key.clone())),
+        _ => (text("x-kii-appid"), text("x-kii-appkey").map(Secret::from)),
+    };
+    let app = match (params.get("app").map(String::as_str), named) {
+        (Some(in_path), Some(named)) if in_path != named => {
+            return Err(Failure::unauthorized(format!("The credentials are of another application than {in_path}")));
+        }
+        (Some(app), _) | (None, Some(app)) => app,
+        (None, None) => {
+            let message = "Name the application by X-Kii-AppID and X-Kii-AppKey, or by `Authorization: Basic`";
+            return Err(Failure::unauthorized(message));
+        }
+    };
+    match AppId::new(app) {
+        Ok(id) if cloud.has_app(&id) => Ok((id, key)),
+        _ => Err(Failure::app_not_found(app)),
+    }
+}
+
+impl Cloud {
+    /// Whether `key` opens `app`; takes the same time for every wrong key of the right length.
+    pub(crate) fn accepts_app_key(&self, app: &AppId, key: &Secret<String>) -> bool {
+        match self.app_key(app) {
+            Some(_) if self.accepts_any_app_key() => true,
+            Some(right) => right.expose().as_bytes().ct_eq(key.expose().as_bytes()).into(),
+            None => false,
+        }
+    }
+}
+
+/// `a=b&c`: percent-decoded, `+` as a space, the last duplicate wins. The same for a form in a body.
+pub(crate) fn query(text: &str) -> HashMap<String, String> {
+    let decode = |part: &str| percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned();
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (decode(name), decode(value)))
+        .collect()
+}
+
+/// A request's body, whole.
+#[derive(Debug)]
+pub(crate) struct Body {
+    content_type: Option<HeaderValue>,
+    /// At most [`Options::max_body`](super::Options::max_body) bytes.
+    pub(crate) bytes: Bytes,
+}
+
+impl Body {
+    /// The Content-Type header as it was sent; empty when there is none.
+    pub(crate) fn content_type(&self) -> &[u8] {
+        self.content_type.as_ref().map_or(b"", HeaderValue::as_bytes)
+    }
+
+    /// Checks that the body is `application/json`, or does not say what it is. (`wire` §8)
+    ///
+    /// # Errors
+    /// 501 for one of the `later` types, which belong to operations that are not implemented; 400 for any other.
+    pub(crate) fn require_json(&self, later: &[&str]) -> Result<(), Failure> {
+        let given = self.content_type();
+        if given.is_empty() || media_type::is(given, media_type::JSON) {
+            Ok(())
+        } else if later.iter().any(|known| media_type::is(given, known)) {
+            Err(Failure::not_implemented(&String::from_utf8_lossy(media_type::essence(given))))
+        } else {
+            Err(InvalidBody::MediaType.into())
+        }
+    }
+}
+
+impl FromRequest<Cloud> for Body {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, cloud: &Cloud) -> Result<Self, Failure> {
+        let limit = cloud.max_body();
+        let (parts, body) = request.into_parts();
+        let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limit as u64) {
+            return Err(Failure::too_large(limit));
+        }
+        let bytes = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
+            Ok(Ok(collected)) => collected.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Failure::too_large(limit)),
+            Ok(Err(_)) => return Err(Failure::invalid("The body ended early")),
+            Err(_) => return Err(Failure::invalid("The body did not arrive in time")),
+        };
+        Ok(Self { content_type: parts.headers.get(CONTENT_TYPE).cloned(), bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(value: &str) -> Result<Authorization, Failure> {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(value).expect("printable"));
+        Authorization::read(&headers)
+    }
+
+    #[test]
+    fn schemes_are_read_in_any_case() {
+        for value in ["Bearer t0k3n", "bearer t0k3n", "BEARER   t0k3n "] {
+            match read(value) {
+                Ok(Authorization::Bearer(hash)) => assert_eq!(hash, TokenHash::of(b"t0k3n"), "{value}"),
+                other => panic!("{value}: {other:?}"),
+            }
+        }
+        match read("basic YXBwOmtleTp3aXRoOmNvbG9ucw==") {
+            Ok(Authorization::Basic(app, key)) => {
+                assert_eq!((app.as_str(), key.expose().as_str()), ("app", "key:with:colons"));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(Authorization::read(&HeaderMap::new()), Ok(Authorization::Absent)));
+        for value in ["Bearer", "Digest x", "Basic %%%", "Basic YXBw"] {
+            assert!(read(value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn queries_are_decoded() {
+        let read = query("a=1&a=2&b=x%20y+z&c&&d=%ff");
+        assert_eq!(read.get("a").map(String::as_str), Some("2"));
+        assert_eq!(read.get("b").map(String::as_str), Some("x y z"));
+        assert_eq!(read.get("c").map(String::as_str), Some(""));
+        assert_eq!(read.get("d").map(String::as_str), Some("\u{fffd}"));
+    }
+}

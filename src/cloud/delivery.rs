@@ -1,0 +1,55 @@
+//! Commands on their way to their thing. (`wire` §6)
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Cloud;
+use super::store::{Sql, StoreError, StoreErrorKind, commands};
+use crate::edge::PushOutcome;
+use crate::ids::{AppId, ClientId, CommandId, ThingId};
+use crate::thing_if::CommandState;
+
+/// Outcomes that may wait to be recorded; more pushes wait with them.
+pub(super) const MAX_UNRECORDED: u32 = 1_024;
+/// Between two tries to record an outcome while the store has too much to do.
+const RETRY: Duration = Duration::from_millis(100);
+
+impl Cloud {
+    /// Pushes a durable command to its thing, and records what became of the push: DELIVERED when a subscribed
+    /// connection has it, SEND_FAILED when nobody could take it. Returns when it is pushed; recording goes on.
+    pub(crate) async fn deliver(
+        &self,
+        app: AppId,
+        thing: ThingId,
+        command: CommandId,
+        topics: Vec<ClientId>,
+        payload: Bytes,
+    ) {
+        // Held until the outcome is recorded. `close` takes all of them, so it waits for this.
+        let Ok(permit) = self.unrecorded().acquire_owned().await else { return };
+        let mut state = CommandState::SendFailed;
+        for topic in &topics {
+            match self.pusher().push(topic, payload.clone()).await {
+                PushOutcome::Queued => state = CommandState::Delivered,
+                outcome => tracing::debug!(%command, %thing, ?outcome, "command not delivered"),
+            }
+        }
+        let cloud = self.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            loop {
+                let (app, thing, command, state, now) =
+                    (app.clone(), thing.clone(), command.clone(), state.clone(), cloud.now());
+                let record = move |sql: &mut dyn Sql| -> Result<(), StoreError> {
+                    commands::delivered(sql, &app, &thing, command.as_str(), state.as_str(), now)
+                };
+                match cloud.store().write(record).await {
+                    Err(error) if error.kind() == StoreErrorKind::Overloaded => tokio::time::sleep(RETRY).await,
+                    Err(error) => return tracing::warn!(%error, "the outcome of a push was not recorded"),
+                    Ok(()) => return,
+                }
+            }
+        });
+    }
+}

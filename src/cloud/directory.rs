@@ -1,0 +1,71 @@
+//! Who may connect by MQTT. (`wire` §1.1, §1.2, §8)
+
+use super::Cloud;
+use super::store::{Sql, StoreError, StoreErrorKind, installations};
+use super::throttle::Key;
+use crate::edge::{Admission, Directory, Login, Role};
+use crate::ids::AppId;
+use crate::mqtt::RefusedReason;
+use crate::secret::Secret;
+
+impl Directory for Cloud {
+    /// Client id `anonymous` with the application's id and key: the default broker. Otherwise the user name and password
+    /// of an installation's endpoint, with its `mqttTopic` as client id: the assigned broker.
+    async fn admit(&self, login: &Login) -> Result<Admission, RefusedReason> {
+        let remote = Some(login.remote.ip());
+        if login.credentials.client_id.is_anonymous() {
+            let attempt = self.begin_login(remote, None).await;
+            let admitted = self.admit_anonymous(&login.credentials.username, &login.credentials.password);
+            if admitted.is_err() {
+                attempt.failed(self.now());
+            }
+            return admitted;
+        }
+        let username = login.credentials.username.clone();
+        let attempt = self.begin_login(remote, Some(Key::Name(None, format!("endpoint {username}")))).await;
+        let found = self
+            .store()
+            .read(move |sql: &mut dyn Sql| installations::by_username(sql, &username))
+            .await
+            .map_err(unavailable)?;
+        match found {
+            Some(installation)
+                if installation.mqtt_topic == login.credentials.client_id
+                    && self.endpoint_key().accepts(&installation, &login.credentials.password) =>
+            {
+                attempt.succeeded();
+                if self.has_app(&installation.app_id) {
+                    Ok(Admission { role: Role::Assigned, app_id: installation.app_id })
+                } else {
+                    Err(RefusedReason::NotAuthorised)
+                }
+            }
+            _ => {
+                attempt.failed(self.now());
+                Err(RefusedReason::BadUserNameOrPassword)
+            }
+        }
+    }
+}
+
+impl Cloud {
+    fn admit_anonymous(&self, username: &str, password: &Secret<String>) -> Result<Admission, RefusedReason> {
+        let app = username.strip_prefix("type=oauth2&client_id=").ok_or(RefusedReason::BadUserNameOrPassword)?;
+        let key = password.expose().strip_prefix("client_secret=").ok_or(RefusedReason::BadUserNameOrPassword)?;
+        let app_id = AppId::new(app).map_err(|_| RefusedReason::NotAuthorised)?;
+        if !self.has_app(&app_id) {
+            return Err(RefusedReason::NotAuthorised);
+        }
+        if !self.accepts_app_key(&app_id, &Secret::from(key)) {
+            return Err(RefusedReason::BadUserNameOrPassword);
+        }
+        Ok(Admission { role: Role::Onboarding, app_id })
+    }
+}
+
+fn unavailable(error: StoreError) -> RefusedReason {
+    if error.kind() != StoreErrorKind::Overloaded {
+        tracing::error!(%error, "a login could not be judged");
+    }
+    RefusedReason::ServerUnavailable
+}

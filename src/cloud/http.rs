@@ -1,0 +1,160 @@
+//! The road from apps: HTTP/1.1, plain or over TLS.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tower_service::Service as _;
+
+use super::Cloud;
+
+/// Connections at once; beyond, they wait to be accepted.
+const MAX_CONNECTIONS: usize = 10_000;
+/// For a TLS handshake, and for the head of a request, also the next one on an idle connection.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// For requests under way when the service is asked to end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// After an error of `accept` that is not about one connection, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Both ends of the connection that a request came on, found as
+/// [`ConnectInfo<Accepted>`](axum::extract::ConnectInfo) in its extensions.
+///
+/// [`serve`] puts it there. Whoever serves [`Cloud::router`] by other means does so with
+/// [`into_make_service_with_connect_info`](axum::Router::into_make_service_with_connect_info); without it, logins are
+/// not throttled by address, and an onboarding answer needs [`Advertise::host`](super::Advertise::host).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// The peer.
+    pub remote: SocketAddr,
+    /// The address that accepted it.
+    pub local: SocketAddr,
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Accepted {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        let remote = *stream.remote_addr();
+        Self { remote, local: stream.io().local_addr().unwrap_or(remote) }
+    }
+}
+
+/// Serves `cloud` to apps until `shutdown` completes; then requests under way get 10 s to finish.
+///
+/// With `tls`, every connection begins with a handshake, which gets 10 s. Request lines in absolute form are taken.
+/// (`wire` §2.3)
+///
+/// # Errors
+/// When the listener cannot tell its address. Errors of single connections end those connections alone.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    cloud: Cloud,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let bound = listener.local_addr()?;
+    let router = cloud.router();
+    let tls = tls.map(TlsAcceptor::from);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (ending, _) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let (stream, remote, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_about_one_connection(&error) => continue,
+            Err(error) => {
+                tracing::warn!(%error, %bound, "cannot accept connections");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let accepted = Accepted { remote, local: stream.local_addr().unwrap_or(bound) };
+        let (router, tls, ending) = (router.clone(), tls.clone(), ending.subscribe());
+        connections.spawn(async move {
+            let _place = place;
+            // A small answer must not wait for the acknowledgement of the one before.
+            let _ = stream.set_nodelay(true);
+            match tls {
+                None => converse(stream, accepted, router, ending).await,
+                Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => converse(stream, accepted, router, ending).await,
+                    Ok(Err(error)) => tracing::debug!(%error, %remote, "TLS handshake failed"),
+                    Err(_) => tracing::debug!(%remote, "TLS handshake timed out"),
+                },
+            }
+        });
+    }
+    drop(listener);
+    ending.send_replace(true);
+    let drained = tokio::time::timeout(DRAIN_TIMEOUT, async { while connections.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        tracing::warn!(connections = connections.len(), "connections were cut off at shutdown");
+    }
+    Ok(())
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, remote) = listener.accept().await?;
+    Ok((stream, remote, place))
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Answers the requests of one connection, one after the other.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    accepted: Accepted,
+    router: Router,
+    mut ending: watch::Receiver<bool>,
+) {
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(accepted));
+        router.clone().call(request)
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = async { drop(ending.wait_for(|ending| *ending).await) } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, remote = %accepted.remote, "HTTP connection ended early");
+    }
+}

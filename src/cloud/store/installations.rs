@@ -1,0 +1,87 @@
+//! MQTT installations: where a principal's pushes go, and who may connect as it.
+
+use super::{Row, Sql, StoreError};
+use crate::cloud::identifiers::Identifiers;
+use crate::ids::{AppId, ClientId};
+use crate::thing_if::Principal;
+
+/// An MQTT installation. Its password is derived from `installation_id` and `generation`, never stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Installation {
+    pub(crate) app_id: AppId,
+    pub(crate) installation_id: String,
+    pub(crate) registration_id: String,
+    pub(crate) mqtt_topic: ClientId,
+    pub(crate) username: String,
+    pub(crate) generation: i64,
+}
+
+impl Installation {
+    /// A new one.
+    pub(crate) fn generate(app_id: AppId) -> Self {
+        Self {
+            installation_id: Identifiers::installation_id(),
+            registration_id: Identifiers::registration_id(),
+            mqtt_topic: Identifiers::mqtt_topic(),
+            username: Identifiers::endpoint_username(&app_id),
+            generation: 1,
+            app_id,
+        }
+    }
+}
+
+pub(crate) fn insert(sql: &mut dyn Sql, principal: &Principal, new: &Installation, now: i64) -> Result<(), StoreError> {
+    let principal = principal.to_string();
+    let row = sql.query_one(
+        "SELECT COALESCE(MAX(seq), 0) + 1 FROM installations WHERE app_id = $1 AND principal = $2",
+        &[new.app_id.as_str().into(), (&principal).into()],
+    )?;
+    let seq = row.map_or(Ok(1), |row| row.integer(0))?;
+    sql.execute(
+        "INSERT INTO installations (app_id, installation_id, registration_id, principal, seq, mqtt_topic, username, \
+         generation, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        &[
+            new.app_id.as_str().into(),
+            (&new.installation_id).into(),
+            (&new.registration_id).into(),
+            (&principal).into(),
+            seq.into(),
+            new.mqtt_topic.as_str().into(),
+            (&new.username).into(),
+            new.generation.into(),
+            now.into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// The installations of `principal`, oldest first.
+pub(crate) fn of(sql: &mut dyn Sql, app: &AppId, principal: &Principal) -> Result<Vec<Installation>, StoreError> {
+    let rows = sql.query(
+        "SELECT app_id, installation_id, registration_id, mqtt_topic, username, generation FROM installations \
+         WHERE app_id = $1 AND principal = $2 ORDER BY seq",
+        &[app.as_str().into(), principal.to_string().into()],
+    )?;
+    rows.into_iter().map(installation).collect()
+}
+
+/// The installation whose endpoint has this user name.
+pub(crate) fn by_username(sql: &mut dyn Sql, username: &str) -> Result<Option<Installation>, StoreError> {
+    let row = sql.query_one(
+        "SELECT app_id, installation_id, registration_id, mqtt_topic, username, generation FROM installations \
+         WHERE username = $1",
+        &[username.into()],
+    )?;
+    row.map(installation).transpose()
+}
+
+fn installation(mut row: Row) -> Result<Installation, StoreError> {
+    Ok(Installation {
+        app_id: AppId::new(row.text(0)?).map_err(|_| StoreError::column(0, "an app id"))?,
+        installation_id: row.text(1)?,
+        registration_id: row.text(2)?,
+        mqtt_topic: ClientId::new(row.text(3)?).map_err(|_| StoreError::column(3, "a client id"))?,
+        username: row.text(4)?,
+        generation: row.integer(5)?,
+    })
+}

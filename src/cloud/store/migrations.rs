@@ -1,0 +1,104 @@
+//! The schema, as the steps that lead to it. A step that was ever released is never edited; a new one is appended.
+
+/// Each entry raises the schema by one version; the first makes version 1.
+pub(super) const MIGRATIONS: &[&str] = &[V1];
+
+const V1: &str = "
+CREATE TABLE users (
+    app_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    login_name TEXT,
+    email_address TEXT,
+    phone_number TEXT,
+    fields TEXT NOT NULL,
+    password_hash TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    modified_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, user_id),
+    UNIQUE (app_id, login_name),
+    UNIQUE (app_id, email_address),
+    UNIQUE (app_id, phone_number)
+);
+
+CREATE TABLE things (
+    app_id TEXT NOT NULL,
+    thing_id TEXT NOT NULL,
+    vendor_thing_id TEXT NOT NULL,
+    password_hash TEXT NOT NULL,
+    thing_type TEXT,
+    firmware_version TEXT,
+    layout_position TEXT NOT NULL,
+    data_grouping_interval TEXT,
+    properties TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    modified_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, thing_id),
+    UNIQUE (app_id, vendor_thing_id)
+);
+
+CREATE TABLE thing_owners (
+    app_id TEXT NOT NULL,
+    thing_id TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, thing_id, owner)
+);
+
+CREATE TABLE access_tokens (
+    token_hash BYTEA NOT NULL,
+    app_id TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    expires_at BIGINT,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (token_hash),
+    UNIQUE (app_id, principal, seq)
+);
+
+CREATE TABLE installations (
+    app_id TEXT NOT NULL,
+    installation_id TEXT NOT NULL,
+    registration_id TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    mqtt_topic TEXT NOT NULL,
+    username TEXT NOT NULL,
+    generation BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, installation_id),
+    UNIQUE (app_id, principal, seq),
+    UNIQUE (username),
+    UNIQUE (mqtt_topic)
+);
+
+CREATE TABLE thing_states (
+    app_id TEXT NOT NULL,
+    thing_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    modified_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, thing_id)
+);
+
+CREATE TABLE commands (
+    app_id TEXT NOT NULL,
+    thing_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    command_id TEXT NOT NULL,
+    command_state TEXT NOT NULL,
+    issuer TEXT NOT NULL,
+    actions TEXT NOT NULL,
+    action_results TEXT,
+    schema_name TEXT,
+    schema_version BIGINT,
+    title TEXT,
+    description TEXT,
+    metadata TEXT,
+    fired_by_trigger_id TEXT,
+    created_at BIGINT NOT NULL,
+    modified_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, thing_id, seq),
+    UNIQUE (app_id, thing_id, command_id)
+);
+
+CREATE INDEX commands_being_sent ON commands (command_id) WHERE command_state = 'SENDING';
+";

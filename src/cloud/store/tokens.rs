@@ -1,0 +1,74 @@
+//! Access tokens. Only their hashes are stored.
+
+use super::{Sql, StoreError};
+use crate::cloud::token::TokenHash;
+use crate::ids::AppId;
+use crate::thing_if::Principal;
+
+/// Whose token this is, in `app`; `None` for a token that is unknown there or has expired.
+pub(crate) fn principal(
+    sql: &mut dyn Sql,
+    app: &AppId,
+    hash: &TokenHash,
+    now: i64,
+) -> Result<Option<Principal>, StoreError> {
+    let row = sql.query_one(
+        "SELECT principal FROM access_tokens \
+         WHERE token_hash = $1 AND app_id = $2 AND (expires_at IS NULL OR expires_at > $3)",
+        &[hash.as_bytes().into(), app.as_str().into(), now.into()],
+    )?;
+    match row {
+        Some(mut row) => row.text(0)?.parse().map(Some).map_err(|_| StoreError::column(0, "a principal")),
+        None => Ok(None),
+    }
+}
+
+/// A token to be added.
+#[derive(Debug)]
+pub(crate) struct NewToken {
+    pub(crate) hash: TokenHash,
+    /// In milliseconds since 1970; `None` never.
+    pub(crate) expires_at: Option<i64>,
+}
+
+/// The newest tokens of a thing that stay valid: one for each onboarding.
+const KEEP_OF_THING: i64 = 8;
+/// The newest tokens of a user that stay valid: a user has many browsers.
+const KEEP_OF_USER: i64 = 64;
+
+/// Adds a token of `principal`. Of all it has, the newest 8 (a thing) or 64 (a user) stay valid.
+pub(crate) fn add(
+    sql: &mut dyn Sql,
+    app: &AppId,
+    principal: &Principal,
+    new: &NewToken,
+    now: i64,
+) -> Result<(), StoreError> {
+    let keep = match principal {
+        Principal::Thing(_) => KEEP_OF_THING,
+        Principal::User(_) | Principal::Group(_) => KEEP_OF_USER,
+    };
+    let principal = principal.to_string();
+    let row = sql.query_one(
+        "SELECT COALESCE(MAX(seq), 0) + 1 FROM access_tokens WHERE app_id = $1 AND principal = $2",
+        &[app.as_str().into(), (&principal).into()],
+    )?;
+    let seq = row.map_or(Ok(1), |row| row.integer(0))?;
+    sql.execute(
+        "INSERT INTO access_tokens (token_hash, app_id, principal, seq, expires_at, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        &[
+            new.hash.as_bytes().into(),
+            app.as_str().into(),
+            (&principal).into(),
+            seq.into(),
+            new.expires_at.into(),
+            now.into(),
+        ],
+    )?;
+    sql.execute(
+        "DELETE FROM access_tokens WHERE app_id = $1 AND principal = $2 AND seq <= $3",
+        &[app.as_str().into(), (&principal).into(), (seq - keep).into()],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,1022 @@
+//! The REST surface: one table of cases, sent over both roads, and the flows that need more than one request.
+#![cfg(feature = "cloud")]
+
+mod cloud_support;
+
+use std::time::{Duration, SystemTime};
+
+use cloud_support::*;
+use serde_json::{Value, json};
+use thingif::cloud::{Clock, Cloud};
+use thingif::edge::PushOutcome;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// What the cases may name.
+struct World {
+    service: Road,
+    served: Served,
+    /// Text in a case, and what stands for it.
+    names: Vec<(&'static str, String)>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let cloud = Cloud::open(options(), Recorder::new(PushOutcome::Queued)).expect("opens");
+        let service = Road::Service(cloud.service());
+        let served = Served::start(cloud).await;
+        let http = served.http.clone();
+        let (ann, ann_token) = user(&http, APP, KEY, "ann").await;
+        let (bob, bob_token) = user(&http, APP, KEY, "bob").await;
+        let (_, stranger) = user(&http, OTHER_APP, OTHER_KEY, "ann").await;
+        let mine = onboard_by_owner(&http, APP, "lamp", &ann, &ann_token).await;
+        let free = onboard(&http, APP, KEY, "free").await;
+        let foreign = onboard(&http, OTHER_APP, OTHER_KEY, "lamp").await;
+        let thing = mine.text("thingID");
+        let posted = format!(
+            r#"{{"issuer":"user:{ann}","schema":"S","schemaVersion":1,"actions":[{{"on":{{}}}},{{"dim":{{"to":1}}}}]}}"#
+        );
+        let commands = format!("/thing-if/apps/{APP}/targets/thing:{thing}/commands");
+        let command = http.call("POST", &commands, &ann_token, &posted).await.text("commandID");
+        let names = vec![
+            ("{APP}", APP.to_owned()),
+            ("{OTHER}", OTHER_APP.to_owned()),
+            ("{TH}", thing),
+            ("{FREE}", free.text("thingID")),
+            ("{FOREIGN}", foreign.text("thingID")),
+            ("{CID}", command),
+            ("{ann}", ann),
+            ("{bob}", bob),
+            ("$thing", mine.text("accessToken")),
+            ("$free", free.text("accessToken")),
+            ("$foreign", foreign.text("accessToken")),
+            ("$ann", ann_token),
+            ("$bob", bob_token),
+            ("$stranger", stranger),
+            ("$key", basic(APP, KEY)),
+            ("$wrongkey", basic(APP, "wrong")),
+            ("$otherkey", basic(OTHER_APP, OTHER_KEY)),
+        ];
+        Self { service, served, names }
+    }
+
+    fn fill(&self, text: &str) -> String {
+        // Longer names first: `$free` is not `$fr` followed by something.
+        self.names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
+    }
+}
+
+/// Method and path, Authorization, Content-Type (`-` none), body; status and errorCode (`-` none).
+type Case = (&'static str, &'static str, &'static str, &'static str, u16, &'static str);
+
+const J: &str = "application/json";
+const BT: &str = BY_THING;
+const BO: &str = BY_OWNER;
+const BTI: &str = "application/vnd.kii.OnboardingWithThingIDByThing+json";
+const BOI: &str = "application/vnd.kii.OnboardingWithThingIDByOwner+json";
+const EN: &str = "application/vnd.kii.OnboardingEndNodeWithGatewayThingID+json";
+
+const STATES: &str = "/thing-if/apps/{APP}/targets/thing:{TH}/states";
+
+/// Each runs over the service and over HTTP with the same outcome.
+const BOTH: &[Case] = &[
+    // Paths and methods.
+    ("GET /thing-if/apps/{APP}/nothing", "Bearer $ann", "-", "", 404, "PATH_NOT_FOUND"),
+    ("GET /thing-if/", "-", "-", "", 404, "PATH_NOT_FOUND"),
+    ("DELETE /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer $ann", "-", "", 405, "METHOD_NOT_ALLOWED"),
+    ("PUT /thing-if/apps/{APP}/targets/thing:{TH}/commands", "Bearer $ann", J, "{}", 405, "METHOD_NOT_ALLOWED"),
+    ("GET /thing-if/apps/{APP}/onboardings", "-", "-", "", 405, "METHOD_NOT_ALLOWED"),
+    ("GET /thing-if/apps/nosuchapp/targets/thing:{TH}/states", "Bearer $ann", "-", "", 404, "APP_NOT_FOUND"),
+    ("GET /thing-if/apps/{APP}/targets/%ff/states", "Bearer $ann", "-", "", 400, "INVALID_INPUT_DATA"),
+    // Who may.
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/states", "-", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/states", "Digest x", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/states", "$key", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer nonsense", "-", "", 403, "WRONG_TOKEN"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer $stranger", "-", "", 403, "WRONG_TOKEN"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer $foreign", "-", "", 403, "WRONG_TOKEN"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer $free", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{FREE}/states", "Bearer $ann", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{FOREIGN}/states", "Bearer $ann", "-", "", 404, "TARGET_NOT_FOUND"),
+    ("GET /thing-if/apps/{OTHER}/targets/thing:{TH}/states", "Bearer $stranger", "-", "", 404, "TARGET_NOT_FOUND"),
+    ("GET /thing-if/apps/{OTHER}/targets/thing:{TH}/states", "Bearer $ann", "-", "", 403, "WRONG_TOKEN"),
+    ("GET /thing-if/apps/{APP}/targets/thing:nosuch/states", "Bearer $ann", "-", "", 404, "TARGET_NOT_FOUND"),
+    ("GET /thing-if/apps/{APP}/targets/user:{ann}/states", "Bearer $ann", "-", "", 404, "TARGET_NOT_FOUND"),
+    ("GET /thing-if/apps/{APP}/targets/{TH}/states", "Bearer $ann", "-", "", 404, "TARGET_NOT_FOUND"),
+    // States.
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer $ann", "-", "", 404, "STATE_NOT_FOUND"),
+    ("PUT /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer $thing", J, "", 400, "INVALID_JSON"),
+    ("PUT /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer $thing", J, "{\"a\":", 400, "INVALID_JSON"),
+    ("PUT /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer $thing", J, "[1]", 400, "INVALID_INPUT_DATA"),
+    ("PUT /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer $thing", J, "null", 400, "INVALID_INPUT_DATA"),
+    (
+        "PUT /thing-if/apps/{APP}/targets/thing:{TH}/states",
+        "Bearer $thing",
+        "text/plain",
+        "{}",
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/targets/thing:{TH}/states",
+        "Bearer $thing",
+        "application/vnd.kii.MultipleTraitState+json",
+        "{}",
+        501,
+        "OPERATION_NOT_IMPLEMENTED",
+    ),
+    ("PUT /thing-if/apps/{APP}/targets/thing:{TH}/states", "-", J, "{}", 401, "UNAUTHORIZED"),
+    ("PUT /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer nonsense", J, "{}", 403, "WRONG_TOKEN"),
+    ("PUT /thing-if/apps/{APP}/targets/thing:{FREE}/states", "Bearer $thing", J, "{}", 401, "UNAUTHORIZED"),
+    ("PUT /thing-if/apps/{APP}/targets/thing:{TH}/states", "Bearer $thing", J, "{\"on\":true}", 201, "-"),
+    ("PUT /thing-if/apps/{APP}/targets/THING:{TH}/states", "bearer $thing", "-", "{\"on\":false} \r\n", 204, "-"),
+    (
+        "PUT /thing-if/apps/{APP}/targets/thing%3A{TH}/states",
+        "BEARER $ann",
+        "Application/JSON; charset=UTF-8",
+        "{}",
+        204,
+        "-",
+    ),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/states?unknown=1", "Bearer $ann", "-", "", 200, "-"),
+    // Commands.
+    ("POST /thing-if/apps/{APP}/targets/thing:{TH}/commands", "Bearer $ann", J, "{", 400, "INVALID_JSON"),
+    ("POST /thing-if/apps/{APP}/targets/thing:{TH}/commands", "Bearer $ann", J, "{}", 400, "WRONG_COMMAND"),
+    (
+        "POST /thing-if/apps/{APP}/targets/thing:{TH}/commands",
+        "Bearer $ann",
+        J,
+        r#"{"issuer":"user:{ann}","schema":"S","schemaVersion":1,"actions":[]}"#,
+        400,
+        "WRONG_COMMAND",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/targets/thing:{TH}/commands",
+        "Bearer $ann",
+        J,
+        r#"{"issuer":"user:{ann}","schema":"S","schemaVersion":1,"actions":[{"on":{},"off":{}}]}"#,
+        400,
+        "WRONG_COMMAND",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/targets/thing:{TH}/commands",
+        "Bearer $ann",
+        J,
+        r#"{"issuer":"user:{ann}","schemaVersion":1,"actions":[{"on":{}}]}"#,
+        400,
+        "WRONG_COMMAND",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/targets/thing:{TH}/commands",
+        "Bearer $ann",
+        J,
+        r#"{"schema":"S","schemaVersion":1,"actions":[{"on":{}}]}"#,
+        400,
+        "WRONG_COMMAND",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/targets/thing:{TH}/commands",
+        "Bearer $ann",
+        J,
+        r#"{"issuer":"user:{bob}","schema":"S","schemaVersion":1,"actions":[{"on":{}}]}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/targets/thing:{TH}/commands",
+        "Bearer $bob",
+        J,
+        r#"{"issuer":"user:{bob}","schema":"S","schemaVersion":1,"actions":[{"on":{}}]}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/targets/thing:nosuch/commands",
+        "Bearer $ann",
+        J,
+        r#"{"issuer":"user:{ann}","schema":"S","schemaVersion":1,"actions":[{"on":{}}]}"#,
+        404,
+        "TARGET_NOT_FOUND",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/targets/thing:{TH}/commands",
+        "Bearer $ann",
+        "application/vnd.kii.CommandCreationRequest+json",
+        "{}",
+        501,
+        "OPERATION_NOT_IMPLEMENTED",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/targets/THING:{TH}/commands",
+        "Bearer $ann",
+        J,
+        r#"{"issuer":"USER:{ann}","schema":"S","schemaVersion":1,"actions":[{"on":{}}]}"#,
+        201,
+        "-",
+    ),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/commands", "Bearer $thing", "-", "", 200, "-"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/commands", "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
+    (
+        "GET /thing-if/apps/{APP}/targets/thing:{TH}/commands?bestEffortLimit=0",
+        "Bearer $ann",
+        "-",
+        "",
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "GET /thing-if/apps/{APP}/targets/thing:{TH}/commands?bestEffortLimit=x",
+        "Bearer $ann",
+        "-",
+        "",
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/commands?bestEffortLimit=9999", "Bearer $ann", "-", "", 200, "-"),
+    (
+        "GET /thing-if/apps/{APP}/targets/thing:{TH}/commands?paginationKey=x",
+        "Bearer $ann",
+        "-",
+        "",
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/commands/{CID}", "Bearer $ann", "-", "", 200, "-"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/commands/{CID}", "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{TH}/commands/nosuch", "Bearer $ann", "-", "", 404, "COMMAND_NOT_FOUND"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{FREE}/commands/{CID}", "Bearer $free", "-", "", 404, "COMMAND_NOT_FOUND"),
+    // Action results.
+    (
+        "PUT /thing-if/apps/{APP}/targets/thing:{TH}/commands/nosuch/action-results",
+        "Bearer $thing",
+        J,
+        r#"{"actionResults":[{"on":{"succeeded":true}}]}"#,
+        404,
+        "COMMAND_NOT_FOUND",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/targets/thing:{TH}/commands/{CID}/action-results",
+        "Bearer $free",
+        J,
+        r#"{"actionResults":[{"on":{"succeeded":true}}]}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/targets/thing:{TH}/commands/{CID}/action-results",
+        "Bearer $thing",
+        J,
+        r#"{"actionResults":[{"explode":{"succeeded":true}}]}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/targets/thing:{TH}/commands/{CID}/action-results",
+        "Bearer $thing",
+        J,
+        r#"{"actionResults":[{"on":{}}]}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/targets/thing:{TH}/commands/{CID}/action-results",
+        "Bearer $thing",
+        J,
+        r#"{"actionResults":[{"on":{"succeeded":true}}],[,{}]}"#,
+        400,
+        "INVALID_JSON",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/targets/thing:{TH}/commands/{CID}/action-results",
+        "Bearer $thing",
+        "-",
+        r#"{"actionResults":[{"on":{"succeeded":true}}]}"#,
+        204,
+        "-",
+    ),
+    // Onboarding by thing.
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "$key",
+        "-",
+        r#"{"vendorThingID":"v","thingPassword":"p"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "$key",
+        J,
+        r#"{"vendorThingID":"v","thingPassword":"p"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    ("POST /thing-if/apps/{APP}/onboardings", "$key", BT, "{", 400, "INVALID_JSON"),
+    ("POST /thing-if/apps/{APP}/onboardings", "$key", BT, r#"{"thingPassword":"p"}"#, 400, "INVALID_INPUT_DATA"),
+    ("POST /thing-if/apps/{APP}/onboardings", "$key", BT, r#"{"vendorThingID":"v"}"#, 400, "INVALID_INPUT_DATA"),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "$key",
+        BT,
+        r#"{"vendorThingID":"v/v","thingPassword":"p"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "-",
+        BT,
+        r#"{"vendorThingID":"v","thingPassword":"p"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "$wrongkey",
+        BT,
+        r#"{"vendorThingID":"v","thingPassword":"p"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "$otherkey",
+        BT,
+        r#"{"vendorThingID":"v","thingPassword":"p"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "Bearer nonsense",
+        BT,
+        r#"{"vendorThingID":"v","thingPassword":"p"}"#,
+        403,
+        "WRONG_TOKEN",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "Bearer $free",
+        BT,
+        r#"{"vendorThingID":"lamp","thingPassword":"p"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "$key",
+        BT,
+        r#"{"vendorThingID":"lamp","thingPassword":"wrong"}"#,
+        401,
+        "WRONG_PASSWORD",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "Bearer $thing",
+        BT,
+        r#"{"vendorThingID":"lamp","thingPassword":"wrong"}"#,
+        401,
+        "WRONG_PASSWORD",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "Bearer $thing",
+        BT,
+        r#"{"vendorThingID":"lamp","thingPassword":"secret of lamp"}"#,
+        200,
+        "-",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "$key",
+        "APPLICATION/VND.KII.ONBOARDINGWITHVENDORTHINGIDBYTHING+JSON;charset=UTF-8",
+        r#"{"vendorThingID":"lamp","thingPassword":"secret of lamp"}"#,
+        200,
+        "-",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "$key",
+        BTI,
+        r#"{"thingID":"{TH}","thingPassword":"secret of lamp"}"#,
+        200,
+        "-",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "$key",
+        BTI,
+        r#"{"thingID":"th.nosuch","thingPassword":"p"}"#,
+        404,
+        "THING_NOT_FOUND",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "$key",
+        BTI,
+        r#"{"thingID":"{FOREIGN}","thingPassword":"secret of lamp"}"#,
+        404,
+        "THING_NOT_FOUND",
+    ),
+    // Onboarding by owner.
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "-",
+        BO,
+        r#"{"vendorThingID":"w","thingPassword":"p","owner":"user:{ann}"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "$key",
+        BO,
+        r#"{"vendorThingID":"w","thingPassword":"p","owner":"user:{ann}"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "Bearer $bob",
+        BO,
+        r#"{"vendorThingID":"w","thingPassword":"p","owner":"user:{ann}"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "Bearer $stranger",
+        BO,
+        r#"{"vendorThingID":"w","thingPassword":"p","owner":"user:{ann}"}"#,
+        403,
+        "WRONG_TOKEN",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "Bearer $ann",
+        BO,
+        r#"{"vendorThingID":"w","thingPassword":"p"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "Bearer $ann",
+        BO,
+        r#"{"vendorThingID":"w","thingPassword":"p","owner":"thing:{TH}"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "Bearer $ann",
+        BO,
+        r#"{"vendorThingID":"w","thingPassword":"p","owner":"group:g"}"#,
+        403,
+        "OPERATION_NOT_SUPPORTED",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "Bearer $ann",
+        BO,
+        r#"{"vendorThingID":"lamp","thingPassword":"wrong","owner":"user:{ann}"}"#,
+        401,
+        "WRONG_PASSWORD",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "Bearer $bob",
+        BOI,
+        r#"{"thingID":"{FREE}","thingPassword":"secret of free","owner":"USER:{bob}"}"#,
+        200,
+        "-",
+    ),
+    ("GET /thing-if/apps/{APP}/targets/thing:{FREE}/states", "Bearer $bob", "-", "", 404, "STATE_NOT_FOUND"),
+    (
+        "POST /thing-if/apps/{APP}/onboardings",
+        "Bearer $ann",
+        EN,
+        r#"{"gatewayThingID":"{TH}","endNodeVendorThingID":"e","endNodePassword":"p","owner":"user:{ann}"}"#,
+        501,
+        "OPERATION_NOT_IMPLEMENTED",
+    ),
+];
+
+const USERS: &str = "/api/apps/{APP}/users";
+
+/// Kii Cloud's own paths, which exist over HTTP alone.
+const HTTP_ONLY: &[Case] = &[
+    ("POST /api/apps/{APP}/users", "-", J, r#"{"loginName":"carl","password":"secret"}"#, 401, "UNAUTHORIZED"),
+    ("POST /api/apps/{APP}/users", "$wrongkey", J, r#"{"loginName":"carl","password":"secret"}"#, 401, "UNAUTHORIZED"),
+    ("POST /api/apps/{APP}/users", "$otherkey", J, r#"{"loginName":"carl","password":"secret"}"#, 401, "UNAUTHORIZED"),
+    ("POST /api/apps/{APP}/users", "$key", J, "{", 400, "INVALID_JSON"),
+    ("POST /api/apps/{APP}/users", "$key", J, r#"{"loginName":"carl"}"#, 400, "INVALID_INPUT_DATA"),
+    ("POST /api/apps/{APP}/users", "$key", J, r#"{"loginName":"carl","password":"abc"}"#, 400, "INVALID_INPUT_DATA"),
+    ("POST /api/apps/{APP}/users", "$key", J, r#"{"password":"secret"}"#, 400, "INVALID_INPUT_DATA"),
+    ("POST /api/apps/{APP}/users", "$key", J, r#"{"loginName":"a b","password":"secret"}"#, 400, "INVALID_INPUT_DATA"),
+    (
+        "POST /api/apps/{APP}/users",
+        "$key",
+        J,
+        r#"{"emailAddress":"nobody","password":"secret"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    ("POST /api/apps/{APP}/users", "$key", J, r#"{"loginName":"ann","password":"secret"}"#, 409, "USER_ALREADY_EXISTS"),
+    (
+        "POST /api/apps/{APP}/users",
+        "$key",
+        J,
+        r#"{"loginName":"carl","emailAddress":"c@example.org","password":"secret","followers":5}"#,
+        201,
+        "-",
+    ),
+    (
+        "POST /api/apps/{APP}/users",
+        "$key",
+        J,
+        r#"{"emailAddress":"c@example.org","password":"secret"}"#,
+        409,
+        "USER_ALREADY_EXISTS",
+    ),
+    ("GET /api/apps/{APP}/users", "$key", "-", "", 405, "METHOD_NOT_ALLOWED"),
+    ("POST /api/apps/nosuchapp/users", "-", J, "{}", 404, "APP_NOT_FOUND"),
+    ("POST /api/apps/{APP}/oauth2/token", "$key", J, r#"{"username":"carl","password":"secret"}"#, 200, "-"),
+    (
+        "POST /api/apps/{APP}/oauth2/token?disable_cache=1",
+        "-",
+        J,
+        r#"{"username":"carl","password":"secret"}"#,
+        200,
+        "-",
+    ),
+    ("POST /api/apps/{APP}/oauth2/token", "-", J, r#"{"username":"c@example.org","password":"secret"}"#, 200, "-"),
+    (
+        "POST /api/apps/{APP}/oauth2/token",
+        "-",
+        J,
+        r#"{"username":"EMAIL:c@example.org","password":"secret"}"#,
+        200,
+        "-",
+    ),
+    ("POST /api/apps/{APP}/oauth2/token", "-", J, r#"{"username":"carl","password":"wrong"}"#, 400, "invalid_grant"),
+    ("POST /api/apps/{APP}/oauth2/token", "-", J, r#"{"username":"nobody","password":"secret"}"#, 400, "invalid_grant"),
+    ("POST /api/apps/{OTHER}/oauth2/token", "-", J, r#"{"username":"carl","password":"secret"}"#, 400, "invalid_grant"),
+    (
+        "POST /api/apps/{APP}/oauth2/token",
+        "$wrongkey",
+        J,
+        r#"{"username":"carl","password":"secret"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "POST /api/apps/{APP}/oauth2/token",
+        "-",
+        J,
+        r#"{"username":"VENDOR_THING_ID:lamp","password":"secret of lamp"}"#,
+        200,
+        "-",
+    ),
+    (
+        "POST /api/apps/{APP}/oauth2/token",
+        "-",
+        J,
+        r#"{"username":"VENDOR_THING_ID:lamp","password":"wrong"}"#,
+        400,
+        "invalid_grant",
+    ),
+    (
+        "POST /api/apps/{APP}/oauth2/token",
+        "-",
+        J,
+        r#"{"username":"THING_ID:{TH}","password":"secret of lamp","grant_type":"password"}"#,
+        200,
+        "-",
+    ),
+    (
+        "POST /api/apps/{APP}/oauth2/token",
+        "-",
+        "application/x-www-form-urlencoded",
+        "grant_type=password&username=VENDOR_THING_ID%3Alamp&password=secret+of+lamp",
+        200,
+        "-",
+    ),
+    ("POST /api/apps/{APP}/oauth2/token", "-", J, r#"{"password":"secret"}"#, 400, "INVALID_INPUT_DATA"),
+    ("POST /api/apps/{APP}/oauth2/token", "-", J, r#"{"username":"carl"}"#, 400, "INVALID_INPUT_DATA"),
+    (
+        "POST /api/apps/{APP}/oauth2/token",
+        "-",
+        J,
+        r#"{"grant_type":"wish","username":"carl","password":"secret"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    ("POST /api/oauth2/token", "$key", J, r#"{"username":"carl","password":"secret"}"#, 200, "-"),
+    ("POST /api/oauth2/token", "-", J, r#"{"username":"carl","password":"secret"}"#, 401, "UNAUTHORIZED"),
+];
+
+async fn run(world: &World, road: &Road, cases: &[Case]) {
+    for (line, authorization, content_type, body, status, code) in cases {
+        let (method, path) = line.split_once(' ').expect("method and path");
+        let (path, authorization, body) = (world.fill(path), world.fill(authorization), world.fill(body));
+        let mut headers = Vec::new();
+        if authorization != "-" {
+            headers.push(("Authorization", authorization.as_str()));
+        }
+        if *content_type != "-" {
+            headers.push(("Content-Type", *content_type));
+        }
+        let answer = road.send(method, &path, &headers, &body).await;
+        let shown = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, *status, "{line} {authorization} {body}: {shown}");
+        assert_eq!(answer.headers["cache-control"], "max-age=0, no-cache, no-store", "{line}");
+        if shown.is_empty() {
+            assert_eq!(*code, "-", "{line}");
+            continue;
+        }
+        assert_eq!(answer.headers["content-type"], "application/json", "{line}");
+        assert!(shown.starts_with("{\n"), "{line}: {shown}");
+        assert_eq!(answer.code(), code.trim_matches('-'), "{line}: {shown}");
+        if *status >= 400 {
+            assert!(!answer.text("message").is_empty(), "{line}: {shown}");
+        }
+        assert!(!shown.contains("secret of"), "{line}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn every_case_has_its_answer_over_the_service() {
+    let world = World::new().await;
+    run(&world, &world.service, BOTH).await;
+    world.served.stop().await;
+}
+
+#[tokio::test]
+async fn every_case_has_its_answer_over_http() {
+    let world = World::new().await;
+    run(&world, &world.served.http, BOTH).await;
+    run(&world, &world.served.http, HTTP_ONLY).await;
+    world.served.stop().await;
+}
+
+#[tokio::test]
+async fn kii_cloud_paths_do_not_exist_over_mqtt() {
+    let world = World::new().await;
+    for path in [USERS, "/api/oauth2/token", "/", "/api/apps/{APP}/oauth2/token"] {
+        let answer = world.service.send("POST", &world.fill(path), &[("Authorization", &basic(APP, KEY))], "{}").await;
+        assert_eq!((answer.status, answer.code().as_str()), (404, "PATH_NOT_FOUND"), "{path}");
+    }
+    world.served.stop().await;
+}
+
+#[tokio::test]
+async fn an_onboarding_answer_is_the_documented_one_and_small() {
+    let world = World::new().await;
+    let answer = onboard(&world.service, APP, KEY, "fresh").await;
+    assert_eq!(answer.status, 200);
+    let body = answer.json();
+    let keys = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&body), ["accessToken", "thingID", "mqttEndpoint"]);
+    let endpoint = &body["mqttEndpoint"];
+    let expected = [
+        "installationID",
+        "username",
+        "password",
+        "mqttTopic",
+        "host",
+        "portTCP",
+        "portSSL",
+        "portWS",
+        "portWSS",
+        "ttl",
+    ];
+    assert_eq!(keys(endpoint), expected);
+    assert_eq!(endpoint["host"], "broker.example");
+    assert_eq!(endpoint["portTCP"], 1883);
+    assert_eq!(endpoint["ttl"], 2_147_483_647);
+    let len = |value: &Value| value.as_str().expect("a string").len();
+    assert_eq!(len(&body["accessToken"]), 43);
+    assert_eq!(len(&body["thingID"]), "th.".len() + 36);
+    assert_eq!(len(&endpoint["installationID"]), 25);
+    assert_eq!(len(&endpoint["mqttTopic"]), 23);
+    assert_eq!(len(&endpoint["username"]), APP.len() + 1 + 23);
+    assert_eq!(len(&endpoint["password"]), 64);
+    assert!(!answer.body.contains(&b'%'), "one SDK percent-decodes endpoints");
+    assert!(answer.body.len() < 700, "one sketch has 1000 bytes for all of it: {}", answer.body.len());
+    world.served.stop().await;
+}
+
+#[tokio::test]
+async fn a_repeated_onboarding_keeps_everything_but_the_token_and_the_newest_eight_stay_valid() {
+    let world = World::new().await;
+    let mut tokens = Vec::new();
+    let mut first = None;
+    for _ in 0..10 {
+        let answer = onboard(&world.service, APP, KEY, "again").await.json();
+        tokens.push(answer["accessToken"].as_str().expect("a token").to_owned());
+        let kept = (answer["thingID"].clone(), answer["mqttEndpoint"].clone());
+        assert_eq!(*first.get_or_insert_with(|| kept.clone()), kept);
+    }
+    let thing = first.expect("ten").0.as_str().expect("an id").to_owned();
+    let path = format!("/thing-if/apps/{APP}/targets/thing:{thing}/states");
+    let mut valid = Vec::new();
+    for token in &tokens {
+        valid.push(world.service.call("GET", &path, token, "").await.status);
+    }
+    assert_eq!(valid, [[403; 2].as_slice(), &[404; 8]].concat(), "403 WRONG_TOKEN, 404 STATE_NOT_FOUND");
+    world.served.stop().await;
+}
+
+#[tokio::test]
+async fn onboarding_at_the_same_time_makes_one_thing() {
+    let world = World::new().await;
+    let calls = (0..16).map(|_| {
+        let service = world.service.clone();
+        tokio::spawn(async move { onboard(&service, APP, KEY, "crowd").await })
+    });
+    let mut things = Vec::new();
+    for call in calls.collect::<Vec<_>>() {
+        let answer = call.await.expect("no panic");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        things.push((answer.text("thingID"), answer.json()["mqttEndpoint"].clone()));
+    }
+    things.dedup();
+    assert_eq!(things.len(), 1, "{things:?}");
+    world.served.stop().await;
+}
+
+#[tokio::test]
+async fn a_state_comes_back_as_it_was_sent_and_has_a_limit() {
+    let world = World::new().await;
+    let token = world.fill("$thing");
+    let path = world.fill(STATES);
+    let sent = r#"{"z":1,"a":[1.5,null,{"deep":"ü"}],"power":true}"#;
+    assert_eq!(world.service.call("PUT", &path, &token, sent).await.status, 201);
+    let answer = world.service.call("GET", &path, &token, "").await;
+    assert_eq!(serde_json::to_string(&answer.json()).expect("JSON"), sent, "keys in their order");
+    let state = |len: usize| format!(r#"{{"s":"{}"}}"#, "x".repeat(len - r#"{"s":""}"#.len()));
+    assert_eq!(world.service.call("PUT", &path, &token, &state(10 * 1024)).await.status, 204);
+    let refused = world.service.call("PUT", &path, &token, &state(10 * 1024 + 1)).await;
+    assert_eq!((refused.status, refused.code().as_str()), (400, "INVALID_INPUT_DATA"));
+    let refused = world.service.call("PUT", &path, &token, &state(65_537)).await;
+    assert_eq!((refused.status, refused.code().as_str()), (413, "PAYLOAD_TOO_LARGE"));
+    world.served.stop().await;
+}
+
+/// Asks until `commandState` is `wanted`: outcomes of pushes are recorded after the answer.
+async fn wait_for_state(road: &Road, path: &str, token: &str, wanted: &str) -> Value {
+    let mut last = Value::Null;
+    for _ in 0..1_000 {
+        last = road.call("GET", path, token, "").await.json();
+        if last["commandState"] == wanted {
+            return last;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{path} did not become {wanted}: {last}");
+}
+
+#[tokio::test]
+async fn a_command_is_pushed_reported_and_done() {
+    let pusher = Recorder::new(PushOutcome::Queued);
+    let mut options = options();
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_464_327_857_123);
+    options.clock = Clock::new(move || time);
+    let served = Served::start(Cloud::open(options, pusher.clone()).expect("opens")).await;
+    let http = served.http.clone();
+    let (ann, owner) = user(&http, APP, KEY, "ann").await;
+    let onboarded = onboard_by_owner(&http, APP, "lamp", &ann, &owner).await.json();
+    let thing_id = onboarded["thingID"].as_str().expect("an id");
+    let thing = onboarded["accessToken"].as_str().expect("a token");
+    let commands = format!("/thing-if/apps/{APP}/targets/thing:{thing_id}/commands");
+    let request = json!({
+        "actions": [{"turnPower": {"power": true}}, {"setTemperature": {"to": 21}}],
+        "issuer": format!("USER:{ann}"), "schema": "AirConditioner", "schemaVersion": 1,
+        "title": "t".repeat(50), "description": "d", "metadata": {"k": [1]},
+    });
+    let answer = http.call("POST", &commands, &owner, &request.to_string()).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let id = answer.text("commandID");
+
+    let pushed = pusher.take();
+    assert_eq!(pushed.len(), 1);
+    assert_eq!(pushed[0].0.as_str(), onboarded["mqttEndpoint"]["mqttTopic"]);
+    let push: Value = serde_json::from_slice(&pushed[0].1).expect("JSON");
+    let fields: Vec<_> = push.as_object().expect("an object").keys().cloned().collect();
+    assert_eq!(fields, ["schema", "schemaVersion", "commandID", "actions", "issuer"]);
+    assert_eq!(push["commandID"], id);
+    assert_eq!(push["actions"], request["actions"]);
+    assert_eq!(push["issuer"], format!("user:{ann}"));
+
+    let path = format!("{commands}/{id}");
+    let read = wait_for_state(&http, &path, &owner, "DELIVERED").await;
+    assert_eq!(
+        read,
+        json!({
+            "commandID": id, "target": format!("thing:{thing_id}"), "issuer": format!("user:{ann}"),
+            "actions": request["actions"], "commandState": "DELIVERED", "title": request["title"],
+            "description": "d", "metadata": {"k": [1]}, "schema": "AirConditioner", "schemaVersion": 1,
+            "createdAt": 1_464_327_857_123_i64, "modifiedAt": 1_464_327_857_123_i64,
+        })
+    );
+
+    let results = format!("{path}/action-results");
+    let some = r#"{"actionResults":[{"turnPower":{"succeeded":false,"errorMessage":"no power"}}]}"#;
+    assert_eq!(http.call("PUT", &results, thing, some).await.status, 204);
+    assert_eq!(http.call("GET", &path, &owner, "").await.json()["commandState"], "INCOMPLETE");
+    let all =
+        r#"{"actionResults":[{"turnPower":{"succeeded":true,"data":{"x":1}}},{"setTemperature":{"succeeded":true}}]}"#;
+    assert_eq!(http.call("PUT", &results, thing, all).await.status, 204, "a repeated report replaces the first");
+    let done = http.call("GET", &path, &owner, "").await.json();
+    assert_eq!(done["commandState"], "DONE");
+    assert_eq!(done["actionResults"], serde_json::from_str::<Value>(all).expect("JSON")["actionResults"]);
+    let unknown = r#"{"actionResults":[{"explode":{"succeeded":true}}]}"#;
+    assert_eq!(http.call("PUT", &results, thing, unknown).await.code(), "INVALID_INPUT_DATA");
+    assert_eq!(http.call("GET", &path, &owner, "").await.json(), done, "a refused report changes nothing");
+
+    pusher.set(PushOutcome::NotConnected);
+    let id = http.call("POST", &commands, &owner, &request.to_string()).await.text("commandID");
+    wait_for_state(&http, &format!("{commands}/{id}"), &owner, "SEND_FAILED").await;
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_that_no_push_can_carry_is_refused() {
+    let world = World::new().await;
+    let path = world.fill("/thing-if/apps/{APP}/targets/thing:{TH}/commands");
+    let body = |len: usize| {
+        let text = format!(
+            r#"{{"issuer":"user:{{ann}}","schema":"S","schemaVersion":1,"actions":[{{"say":{{"t":"{}"}}}}]}}"#,
+            "x".repeat(len)
+        );
+        world.fill(&text)
+    };
+    let refused = world.service.call("POST", &path, &world.fill("$ann"), &body(4096)).await;
+    assert_eq!((refused.status, refused.code().as_str()), (400, "WRONG_COMMAND"), "{refused:?}");
+    assert_eq!(world.service.call("POST", &path, &world.fill("$ann"), &body(3800)).await.status, 201);
+    world.served.stop().await;
+}
+
+#[tokio::test]
+async fn commands_are_listed_newest_first_page_by_page() {
+    let world = World::new().await;
+    let token = world.fill("$ann");
+    let path = world.fill("/thing-if/apps/{APP}/targets/thing:{TH}/commands");
+    let mut posted = vec![world.fill("{CID}")];
+    for i in 0..6 {
+        let body = world.fill(r#"{"issuer":"user:{ann}","schema":"S","schemaVersion":1,"actions":[{"on":{}}]}"#);
+        let answer = world.service.call("POST", &path, &token, &body.replace("\"S\"", &format!("\"S{i}\""))).await;
+        posted.push(answer.text("commandID"));
+    }
+    posted.reverse();
+    let mut listed = Vec::new();
+    let mut pages = Vec::new();
+    let mut key = None::<String>;
+    loop {
+        let query = key.map_or_else(String::new, |key| format!("&paginationKey={key}"));
+        let page = world.service.call("GET", &format!("{path}?bestEffortLimit=3{query}"), &token, "").await.json();
+        let commands = page["commands"].as_array().expect("a list");
+        pages.push(commands.len());
+        listed.extend(commands.iter().map(|command| command["commandID"].as_str().expect("an id").to_owned()));
+        key = page["nextPaginationKey"].as_str().map(str::to_owned);
+        match &key {
+            Some(key) => assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)), "{key}"),
+            None => break,
+        }
+    }
+    assert_eq!((pages, listed), (vec![3, 3, 1], posted));
+    world.served.stop().await;
+}
+
+#[tokio::test]
+async fn sign_up_answers_as_its_content_type_asks() {
+    let world = World::new().await;
+    let http = &world.served.http;
+    let path = world.fill(USERS);
+    let key = basic(APP, KEY);
+    let plain = [("Authorization", key.as_str()), ("Content-Type", J)];
+    let answer = http.send("POST", &path, &plain, r#"{"loginName":"dora","password":"secret"}"#).await;
+    let id = answer.text("userID");
+    assert_eq!(answer.json(), json!({ "userID": id }));
+    assert_eq!(answer.headers["location"], format!("/api/apps/{APP}/users/{id}").as_str());
+    let with_token = "application/vnd.kii.RegistrationAndAuthorizationRequest+json";
+    let headers = [("Authorization", key.as_str()), ("Content-Type", with_token)];
+    let body = r#"{"loginName":"emil","password":"hunter22","displayName":"Emil","_hidden":1}"#;
+    let answer = http.send("POST", &path, &headers, body).await;
+    let token = answer.text("_accessToken");
+    assert_eq!((answer.text("loginName"), answer.text("displayName")), ("emil".into(), "Emil".into()));
+    assert!(!String::from_utf8_lossy(&answer.body).contains("hunter22"));
+    assert!(answer.json().get("_hidden").is_none());
+    let owned = onboard_by_owner(http, APP, "emils", &answer.text("userID"), &token).await;
+    assert_eq!(owned.status, 200, "the token is that user's");
+    world.served.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_expires_when_its_login_asked_for_it() {
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let offset = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let mut options = options();
+    let seconds = offset.clone();
+    options.clock = Clock::new(move || start + Duration::from_secs(seconds.load(std::sync::atomic::Ordering::SeqCst)));
+    let served = Served::start(Cloud::open(options, Recorder::new(PushOutcome::Queued)).expect("opens")).await;
+    let http = served.http.clone();
+    user(&http, APP, KEY, "ann").await;
+    let body = json!({ "username": "ann", "password": "secret of ann", "expiresAt": 1_700_000_060_000_i64 });
+    let answer = http.send("POST", &format!("/api/apps/{APP}/oauth2/token"), &[], &body.to_string()).await;
+    assert_eq!(answer.json()["expires_in"], 60);
+    assert_eq!(answer.json()["token_type"], "bearer");
+    let path = format!("/thing-if/apps/{APP}/targets/thing:none/states");
+    assert_eq!(http.call("GET", &path, &answer.text("access_token"), "").await.code(), "TARGET_NOT_FOUND");
+    offset.store(60, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(http.call("GET", &path, &answer.text("access_token"), "").await.code(), "WRONG_TOKEN");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn any_app_key_opens_when_the_option_says_so() {
+    let mut options = options();
+    options.accept_any_app_key = true;
+    let served = Served::start(Cloud::open(options, Recorder::new(PushOutcome::Queued)).expect("opens")).await;
+    assert_eq!(onboard(&served.http, APP, "whatever", "lamp").await.status, 200);
+    assert_eq!(onboard(&served.http, "nosuchapp", "whatever", "lamp").await.code(), "APP_NOT_FOUND");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn without_an_advertised_host_the_accepted_address_is_told_and_closed_listeners_are_left_out() {
+    let mut options = options();
+    options.advertise = thingif::cloud::Advertise { tcp: Some(1883), ..Default::default() };
+    let served = Served::start(Cloud::open(options, Recorder::new(PushOutcome::Queued)).expect("opens")).await;
+    let endpoint = onboard(&served.http, APP, KEY, "lamp").await.json()["mqttEndpoint"].clone();
+    assert_eq!(endpoint["host"], "127.0.0.1");
+    assert_eq!(endpoint["portTCP"], 1883);
+    for port in ["portSSL", "portWS", "portWSS"] {
+        assert!(endpoint.get(port).is_none(), "{endpoint}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn request_lines_in_absolute_form_are_taken() {
+    let world = World::new().await;
+    let line = world.fill("http://api.example:443/thing-if/apps/{APP}/targets/thing:{TH}/states?x=1");
+    let answer = world.served.http.call("PUT", &line, &world.fill("$thing"), "{}").await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    world.served.stop().await;
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_requests_and_is_closed_at_shutdown() {
+    let world = World::new().await;
+    let mut stream = tokio::net::TcpStream::connect(world.served.address).await.expect("listening");
+    let path = world.fill(STATES);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", world.fill("$thing"));
+    for _ in 0..3 {
+        stream.write_all(request.as_bytes()).await.expect("written");
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"}") {
+            assert!(stream.read_buf(&mut seen).await.expect("read") > 0, "still open");
+        }
+        assert_eq!(parse(&seen).code(), "STATE_NOT_FOUND");
+    }
+    world.served.stop().await;
+    assert_eq!(stream.read(&mut [0; 16]).await.expect("closed in order"), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_take_its_write_back() {
+    let world = World::new().await;
+    let path = world.fill(STATES);
+    let token = world.fill("$thing");
+    let mut stream = tokio::net::TcpStream::connect(world.served.address).await.expect("listening");
+    let body = r#"{"last":"words"}"#;
+    let request = format!(
+        "PUT {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.expect("written");
+    drop(stream);
+    for _ in 0..1_000 {
+        let answer = world.service.call("GET", &path, &token, "").await;
+        if answer.status == 200 {
+            assert_eq!(answer.json(), json!({ "last": "words" }));
+            world.served.stop().await;
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the state never came");
+}
+
+#[tokio::test]
+async fn a_closed_cloud_says_so_and_promises_nothing() {
+    let world = World::new().await;
+    let (service, path, token) = (world.service.clone(), world.fill(STATES), world.fill("$thing"));
+    world.served.stop().await;
+    let answer = service.call("PUT", &path, &token, "{}").await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "RESOURCE_TEMPORARILY_UNAVAILABLE"));
+    assert_eq!(answer.headers["retry-after"], "1");
+}
