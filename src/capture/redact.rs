@@ -1,0 +1,335 @@
+//! Taking secrets out of payloads that need not be well-formed.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Names are looked for this many bytes before their colon.
+const MAX_NAME_LEN: usize = 96;
+
+/// `payload` with the values of its secrets masked: every character of a secret becomes `x`, but for blanks and the
+/// signs `-`, `_`, `.` and `=`. Lengths and everything around the secrets stay as they are, so JSON stays JSON and a
+/// capture still shows what a secret looked like. A bearer token keeps its word `Bearer`.
+///
+/// A value is secret because of its name: a header (`Authorization`, `X-Kii-AppKey`, `Cookie`), a JSON member or a
+/// `name=value` pair whose name, letter case, `-` and `_` aside, ends in `password`, `token`, `secret`, `appkey` or the
+/// like. No parser is involved: frames that are cut short or malformed carry secrets as well, and JSON inside a JSON
+/// string too. In doubt it masks.
+pub fn redact(payload: &[u8]) -> Cow<'_, [u8]> {
+    let mut shown = Cow::Borrowed(payload);
+    let mut at = 0;
+    while let Some(separator) = payload[at..].iter().position(|b| matches!(b, b':' | b'=')).map(|found| at + found) {
+        at = separator + 1;
+        if let Some(name) = name_before(payload, separator)
+            && is_secret(&payload[name.text.clone()])
+        {
+            at = mask_value(&mut shown, payload, separator, &name);
+        }
+    }
+    shown
+}
+
+struct Name {
+    text: Range<usize>,
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// Between quotes, as in JSON.
+    Quoted,
+    /// At the beginning of a line, as a header.
+    Line,
+    /// Elsewhere: after a comma, a brace, an ampersand.
+    Inline,
+}
+
+/// The name that ends right before `separator`.
+fn name_before(payload: &[u8], separator: usize) -> Option<Name> {
+    let start = separator.saturating_sub(MAX_NAME_LEN);
+    let before = &payload[start..separator];
+    let end = start + before.trim_ascii_end().len();
+    if end > start && payload[end - 1] == b'"' {
+        if payload[separator] != b':' {
+            return None;
+        }
+        let open = payload[start..end - 1].iter().rposition(|&b| b == b'"').map(|found| start + found + 1)?;
+        return Some(Name { text: open..end - 1, place: Place::Quoted });
+    }
+    let word = payload[start..end].iter().rev().take_while(|b| is_word(**b)).count();
+    let text = end - word..end;
+    if payload[separator] == b'=' {
+        return Some(Name { text, place: Place::Inline });
+    }
+    let blanks =
+        payload[..text.start].iter().rev().take(MAX_NAME_LEN).take_while(|b| matches!(b, b' ' | b'\t')).count();
+    match payload[..text.start - blanks].last() {
+        None | Some(b'\n' | b'\r') => Some(Name { text, place: Place::Line }),
+        Some(b'{' | b',' | b'[') => Some(Name { text, place: Place::Inline }),
+        Some(_) => None, // prose: "wrong password: …"
+    }
+}
+
+fn is_word(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')
+}
+
+fn is_secret(name: &[u8]) -> bool {
+    const ENDINGS: [&str; 9] =
+        ["password", "passwd", "passphrase", "token", "secret", "appkey", "apikey", "authorization", "cookie"];
+    let name = plain(name);
+    ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// A name in lower case, letters and digits only, with `\u0041` decoded: there is more than one way to write it.
+fn plain(name: &[u8]) -> String {
+    let mut plain = String::new();
+    let mut rest = name;
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first == b'\\' && after.first() == Some(&b'u') {
+            let digits = after.get(1..5).and_then(|digits| std::str::from_utf8(digits).ok());
+            if let Some(code) = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()) {
+                plain.extend(char::from_u32(code));
+                rest = &after[5..];
+            }
+        } else if first.is_ascii_alphanumeric() {
+            plain.push(char::from(*first));
+        }
+    }
+    plain.make_ascii_lowercase();
+    plain
+}
+
+/// Masks the value after `separator` and tells where it ends.
+fn mask_value(shown: &mut Cow<'_, [u8]>, payload: &[u8], separator: usize, name: &Name) -> usize {
+    let skip = |from: usize, skipped: fn(&u8) -> bool| from + payload[from..].iter().take_while(|b| skipped(b)).count();
+    if name.place == Place::Line {
+        let end = skip(separator + 1, |b| !matches!(b, b'\r' | b'\n'));
+        let mut start = skip(separator + 1, |b| matches!(b, b' ' | b'\t'));
+        let scheme_end = skip(start, u8::is_ascii_alphabetic);
+        let scheme = &payload[start..scheme_end];
+        if [&b"bearer"[..], b"basic"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            start = scheme_end;
+        }
+        // A folded line belongs to the value.
+        let mut end = end.max(start);
+        while matches!(payload.get(skip(end, |b| *b == b'\r')), Some(b'\n')) {
+            let next = skip(end, |b| *b == b'\r') + 1;
+            let text = skip(next, |b| matches!(b, b' ' | b'\t'));
+            if text == next || text >= payload.len() || matches!(payload[text], b'\r' | b'\n') {
+                break;
+            }
+            end = skip(text, |b| !matches!(b, b'\r' | b'\n'));
+        }
+        mask(shown, start..end);
+        return end;
+    }
+    let blanks: fn(&u8) -> bool =
+        if name.place == Place::Quoted { u8::is_ascii_whitespace } else { |b| matches!(b, b' ' | b'\t') };
+    let start = if payload[separator] == b'=' { separator + 1 } else { skip(separator + 1, blanks) };
+    let quote = skip(start, |b| *b == b'\\');
+    match payload.get(quote) {
+        Some(b'"') => {
+            let end = string_end(payload, quote + 1, quote - start);
+            mask(shown, quote + 1..end);
+            end
+        }
+        Some(b'{' | b'[') => mask_nested(shown, payload, start),
+        _ => {
+            let end = skip(start, |b| !b.is_ascii_whitespace() && !matches!(b, b',' | b'}' | b']' | b'"' | b'&'));
+            if !matches!(&payload[start..end], b"null" | b"true" | b"false") {
+                mask_scalar(shown, start..end);
+            }
+            end
+        }
+    }
+}
+
+/// Masks every string and number inside the brackets that open at `start`, names included.
+fn mask_nested(shown: &mut Cow<'_, [u8]>, payload: &[u8], start: usize) -> usize {
+    let mut depth = 0usize;
+    let mut at = start;
+    while let Some(&byte) = payload.get(at) {
+        at += 1;
+        match byte {
+            b'"' => {
+                let end = string_end(payload, at, 0);
+                mask(shown, at..end);
+                at = end + 1;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth <= 1 => return at,
+            b'}' | b']' => depth -= 1,
+            b'0'..=b'9' => mask_scalar(shown, at - 1..at),
+            _ => {}
+        }
+    }
+    payload.len()
+}
+
+/// Where the string ends that begins at `start` and whose opening quote had `escapes` backslashes before it: 0 in JSON,
+/// 1 in JSON inside a JSON string, 3 one level deeper. A string without an end goes to the end of the payload.
+fn string_end(payload: &[u8], start: usize, escapes: usize) -> usize {
+    let mut backslashes = 0;
+    for (at, &byte) in payload.iter().enumerate().skip(start) {
+        match byte {
+            b'\\' => backslashes += 1,
+            b'"' if backslashes % (2 * (escapes + 1)) == escapes => return at - escapes,
+            _ => backslashes = 0,
+        }
+    }
+    payload.len()
+}
+
+fn mask(shown: &mut Cow<'_, [u8]>, range: Range<usize>) {
+    if range.is_empty() {
+        return;
+    }
+    for byte in &mut shown.to_mut()[range] {
+        if !byte.is_ascii_whitespace() && !matches!(byte, b'-' | b'_' | b'.' | b'=') {
+            *byte = b'x';
+        }
+    }
+}
+
+/// A number stays a number: JSON allows no leading zero, so digits become 1.
+fn mask_scalar(shown: &mut Cow<'_, [u8]>, range: Range<usize>) {
+    if range.is_empty() {
+        return;
+    }
+    let bytes = &mut shown.to_mut()[range];
+    let is_number = bytes.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e' | b'E'));
+    for byte in bytes {
+        match byte {
+            b'0'..=b'9' if is_number => *byte = b'1',
+            b'-' | b'_' | b'.' | b'=' => {}
+            b'+' | b'e' | b'E' if is_number => {}
+            _ => *byte = b'x',
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        String::from_utf8(redact(text.as_bytes()).into_owned()).expect("still UTF-8")
+    }
+
+    #[test]
+    fn headers_keep_their_names_and_shapes() {
+        for (given, expected) in [
+            ("PUT\r\nAuthorization: Bearer aB3-_.x9\r\n\r\n{}", "PUT\r\nAuthorization: Bearer xxx-_.xx\r\n\r\n{}"),
+            ("PUT\nauthorization:bearer T0k3n\n\n{}", "PUT\nauthorization:bearer xxxxx\n\n{}"),
+            ("GET\r\nAuthorization: T0k3n\r\n\r\n", "GET\r\nAuthorization: xxxxx\r\n\r\n"),
+            ("GET\r\nAUTHORIZATION:Basic YTpi==", "GET\r\nAUTHORIZATION:Basic xxxx=="),
+            ("GET\r\nAuthorization: Bearer\r\n abc\r\nX: y", "GET\r\nAuthorization: Bearer\r\n xxx\r\nX: y"),
+            ("X-Kii-AppKey:0123abc\r\nX-Kii-AppID:a1\r\n", "X-Kii-AppKey:xxxxxxx\r\nX-Kii-AppID:a1\r\n"),
+            ("Set-Cookie: a=b; c", "Set-Cookie: x=xx x"),
+            (
+                "Content-Type: text/html;charset=UTF-8\r\nX-Kii-RequestID: a:b\r\n",
+                "Content-Type: text/html;charset=UTF-8\r\nX-Kii-RequestID: a:b\r\n",
+            ),
+        ] {
+            assert_eq!(shown(given), expected);
+        }
+    }
+
+    #[test]
+    fn json_members_keep_their_names_and_stay_json() {
+        for (given, expected) in [
+            (r#"{"accessToken" : "aB3", "thingID" : "th.1"}"#, r#"{"accessToken" : "xxx", "thingID" : "th.1"}"#),
+            (r#"{"thingPassword":"p\"w\\","x":1}"#, r#"{"thingPassword":"xxxxxx","x":1}"#),
+            (r#"{"_password":"p","password":"ü"}"#, r#"{"_password":"x","password":"xx"}"#),
+            (r#"{"access_token":"a","token_type":"bearer"}"#, r#"{"access_token":"x","token_type":"bearer"}"#),
+            (r#"{"password":1234,"a":null}"#, r#"{"password":1111,"a":null}"#),
+            (r#"{"password":-1.5e3}"#, r#"{"password":-1.1e1}"#),
+            (r#"{"password":null}"#, r#"{"password":null}"#),
+            (r#"{"password":{"v":["a",12]},"b":"c"}"#, r#"{"password":{"x":["x",11]},"b":"c"}"#),
+            (r#"{"pass\u0077ord":"abc"}"#, r#"{"pass\u0077ord":"xxx"}"#),
+            ("{\"password\"\n:\n\"abc\"}", "{\"password\"\n:\n\"xxx\"}"),
+            (r#"{"paginationKey":"a/1","username":"u"}"#, r#"{"paginationKey":"a/1","username":"u"}"#),
+            (r#"{"message":"wrong password: x"}"#, r#"{"message":"wrong password: x"}"#),
+        ] {
+            assert_eq!(shown(given), expected);
+        }
+    }
+
+    #[test]
+    fn broken_frames_are_masked_too() {
+        for (given, expected) in [
+            (r#"200 {"accessToken":"abc"#, r#"200 {"accessToken":"xxx"#),
+            ("X: \"\r\n\r\n{\"password\":\"abc\"}", "X: \"\r\n\r\n{\"password\":\"xxx\"}"),
+            (r#"{thingPassword: "abc", a: b}"#, r#"{thingPassword: "xxx", a: b}"#),
+            ("grant_type=password&client_secret=abc&x=y", "grant_type=password&client_secret=xxx&x=y"),
+            (r#"{"v":"{\"accessToken\":\"a\\\"b\",\"x\":1}"}"#, r#"{"v":"{\"accessToken\":\"xxxxxx\",\"x\":1}"}"#),
+        ] {
+            assert_eq!(shown(given), expected);
+        }
+        assert_eq!(&redact(b"\xFF\"password\":\"\xFE\"\xFD")[..], b"\xFF\"password\":\"x\"\xFD");
+    }
+
+    #[test]
+    fn what_has_no_secret_is_not_copied() {
+        assert!(matches!(redact(b"200\r\nDate:Fri\r\n\r\n{\"a\" : 1}"), Cow::Borrowed(_)));
+    }
+
+    fn any_value() -> impl Strategy<Value = serde_json::Value> {
+        let name =
+            prop_oneof![Just("accessToken"), Just("thingPassword"), Just("a"), Just("x:y=z"), Just("say \"\\\"")];
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            "[a-z\"\\\\:=\u{0}-\u{1F}é]{0,8}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(3, 20, 4, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                proptest::collection::vec((name.clone(), inner), 0..4).prop_map(|members| {
+                    serde_json::Value::Object(
+                        members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+                    )
+                }),
+            ]
+        })
+    }
+
+    /// Whether any secret member still has a letter or digit that masking does not produce.
+    fn leaks(value: &serde_json::Value, secret: bool) -> bool {
+        match value {
+            serde_json::Value::Object(members) => {
+                members.iter().any(|(name, value)| leaks(value, secret || is_secret(name.as_bytes())))
+            }
+            serde_json::Value::Array(items) => items.iter().any(|item| leaks(item, secret)),
+            serde_json::Value::String(text) => secret && !text.chars().all(|c| matches!(c, 'x' | '=')),
+            serde_json::Value::Number(number) => secret && !number.to_string().chars().all(|c| matches!(c, '1' | '-')),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn json_stays_json_of_the_same_length_without_its_secrets(value in any_value(), pretty in any::<bool>()) {
+            let text = if pretty { format!("{value:#}") } else { value.to_string() };
+            let shown = shown(&text);
+            prop_assert_eq!(shown.len(), text.len());
+            let after: serde_json::Value = serde_json::from_str(&shown).expect("still JSON");
+            prop_assert!(!leaks(&after, false), "{}", shown);
+        }
+
+        #[test]
+        fn any_bytes_keep_their_length(bytes in proptest::collection::vec(
+            prop_oneof![any::<u8>(), Just(b'"'), Just(b':'), Just(b'\\'), Just(b'\n'), Just(b'{')], 0..60,
+        ), at in any::<proptest::sample::Index>()) {
+            let mut payload = bytes;
+            let at = at.index(payload.len() + 1);
+            payload.splice(at..at, *b"\"password\":");
+            let shown = redact(&payload);
+            prop_assert_eq!(shown.len(), payload.len());
+        }
+    }
+}
