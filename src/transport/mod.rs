@@ -3,6 +3,8 @@
 //! Both traits are object-safe, so transports wrap each other (recording, faults) and are picked at run time.
 
 pub mod memory;
+#[cfg(feature = "paho")]
+pub mod paho;
 
 use std::future::Future;
 use std::pin::Pin;

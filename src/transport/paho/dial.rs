@@ -1,0 +1,74 @@
+//! Is there anybody? Asked before paho is: it resolves names while holding its global lock, and while a SYN stays
+//! unanswered it spins at 100 % CPU.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+
+use crate::mqtt::{Endpoint, LinkError, LinkErrorKind};
+
+/// The next address of a name is tried beside the first one after this time (RFC 8305 recommends 250 ms).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Resolves the endpoint's name and returns the first of its addresses that accepts a TCP connection, which is closed
+/// again at once. Has no deadline of its own.
+///
+/// # Errors
+/// `NameNotResolved`, or `Tcp` with the last address's error.
+pub(super) async fn probe(endpoint: &Endpoint) -> Result<SocketAddr, LinkError> {
+    let mut addresses = lookup_host((endpoint.host.as_str(), endpoint.port))
+        .await
+        .map_err(|error| LinkError::new(LinkErrorKind::NameNotResolved, format!("{}: {error}", endpoint.host)))?;
+    let mut attempts = JoinSet::new();
+    let mut failed = None;
+    let mut next = addresses.next();
+    loop {
+        if let Some(address) = next.take() {
+            attempts.spawn(async move { (address, TcpStream::connect(address).await.map(drop)) });
+        }
+        tokio::select! {
+            answered = attempts.join_next() => match answered {
+                Some(Ok((address, Ok(())))) => return Ok(address),
+                Some(Ok((address, Err(error)))) => failed = Some((address, error)),
+                Some(Err(error)) => return Err(LinkError::new(LinkErrorKind::Tcp, error.to_string())),
+                None => return Err(unreachable(endpoint, failed)),
+            },
+            () = tokio::time::sleep(STAGGER) => {}
+        }
+        next = addresses.next();
+    }
+}
+
+fn unreachable(endpoint: &Endpoint, failed: Option<(SocketAddr, io::Error)>) -> LinkError {
+    match failed {
+        Some((address, error)) => LinkError::new(LinkErrorKind::Tcp, format!("{address}: {error}")),
+        None => LinkError::new(LinkErrorKind::NameNotResolved, format!("{}: no address", endpoint.host)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_is_found_and_a_closed_port_is_not() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let endpoint: Endpoint = format!("mqtt://{address}").parse().expect("a broker URL");
+        assert_eq!(probe(&endpoint).await, Ok(address));
+        drop(listener);
+        let error = probe(&endpoint).await.expect_err("nobody listens");
+        assert_eq!(error.kind(), LinkErrorKind::Tcp, "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_cannot_exist_is_not_resolved() {
+        // RFC 6761: names under `.invalid` never resolve.
+        let endpoint: Endpoint = "mqtt://broker.invalid".parse().expect("a broker URL");
+        let error = probe(&endpoint).await.expect_err("no such name");
+        assert_eq!(error.kind(), LinkErrorKind::NameNotResolved, "{error}");
+    }
+}

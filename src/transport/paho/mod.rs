@@ -1,0 +1,172 @@
+//! MQTT over TCP, TLS, WebSocket and WebSocket over TLS, on the Paho C library.
+//!
+//! [`Paho`] is a [`Transport`]; each link has a paho client of its own. Paho's own reconnecting is off, MQTT 3.1.1 and a
+//! clean session are forced, nothing is persisted, and messages on topics that were never subscribed to arrive.
+//!
+//! # What it costs
+//! Three threads for the whole process, however many links there are (`paho`, which owns every client, and the
+//! library's own two), and some 10 KiB a link. Each connect shows at the broker as two TCP connections: the first only
+//! finds out whether anybody listens, because the library uses a whole processor while nobody answers.
+//!
+//! # What it cannot do
+//! - **A PUBLISH whose topic is not UTF-8 or has a NUL aborts the process**, inside paho's wrapper, where nothing can
+//!   catch it. Whoever can write into the connection can do that, so use TLS. The packet code of this crate refuses
+//!   such a packet; [`Transport`] is the place for a link without the C library.
+//! - The library allocates what a broker announces, up to 256 MiB, before [`ConnectOptions::max_payload`] can end the
+//!   link.
+//! - Over TLS and WebSocket the library resolves the host name once more by itself, under its global lock, right after
+//!   it was resolved here. If the name server falls silent in that moment, all links of the process stand still for as
+//!   long as the resolver waits. Tokio's threads do not.
+//! - A connect that was given up cannot be broken off. It is ended when the broker answers or its time has passed, at
+//!   most 4 s after its own timeout; nothing is sent in it after CONNECT but DISCONNECT.
+//! - Dropping a link sends DISCONNECT, as the library does that by itself.
+//! - Why a connection was lost is not told. Silence of the length that the keep-alive makes is reported as `KeepAlive`,
+//!   everything else as `Closed`.
+//!
+//! # Logs
+//! Paho's wrapper logs passwords and payloads at DEBUG, under the target `paho_mqtt`. While it is about to, DEBUG is
+//! switched off for it, whatever logger is installed and however it is filtered, and the C library's trace is switched
+//! off even if the environment asks for it (`MQTT_C_CLIENT_TRACE`). Two ways remain in which a secret could be logged: a
+//! logger that writes records it has said not to be interested in, and another part of the program that raises the `log`
+//! crate's level in that very microsecond. A filter `paho_mqtt=warn` closes both.
+
+mod client;
+mod dial;
+mod failure;
+mod guard;
+mod inbox;
+mod link;
+mod quiet;
+mod settings;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use self::guard::Guard;
+use self::inbox::{Bounds, Inbox};
+use self::settings::Settings;
+use super::{BoxFuture, ConnectOptions, Link, Transport};
+use crate::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind};
+
+/// A longer time to connect is cut to this: paho counts milliseconds in 32 bits.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+/// What [`Paho`] can be told; the same for all its links.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Certificates, for `mqtts` and `wss`.
+    pub tls: Tls,
+    /// Messages of a link that wait for paho to take them; beyond, `publish` answers `Overloaded`. Paho itself queues
+    /// 10,000 more. At least 1, default 1,000. Costs the messages' memory, only while they wait.
+    pub max_outgoing: usize,
+    /// Messages of a link that have arrived and were not fetched by `poll_event`; one more ends the link with
+    /// `Overloaded`. At least 1, default 10,000.
+    pub max_incoming: usize,
+    /// The same in bytes of payload, but one message may wait whatever its size. Default 16 MiB.
+    pub max_incoming_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { tls: Tls::default(), max_outgoing: 1_000, max_incoming: 10_000, max_incoming_bytes: 16 * 1024 * 1024 }
+    }
+}
+
+/// How a broker proves who it is, and we to it. The default: a certificate that the system trusts, for the host name of
+/// the endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file with the only certificate authorities to trust, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with our certificate and its chain.
+    pub client_cert_file: Option<PathBuf>,
+    /// PEM file with the unencrypted key of our certificate; without it the key is looked for in the certificate's file.
+    pub client_key_file: Option<PathBuf>,
+    /// Accepts every certificate, for any name, from anybody: whoever can reach the connection can read and change it.
+    pub danger_accept_any_certificate: bool,
+}
+
+/// The transport on the Paho C library; see the [module](self). Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Paho {
+    options: Arc<Options>,
+}
+
+impl Paho {
+    /// Checks the options and, the first time in the process, starts the thread that owns paho's clients.
+    ///
+    /// # Errors
+    /// `Config`: a file of [`Tls`] cannot be read or holds no PEM of the right kind, a bound is 0, or the thread cannot
+    /// be started.
+    pub fn new(options: Options) -> Result<Self, LinkError> {
+        settings::check_files(&options.tls)?;
+        if options.max_outgoing == 0 || options.max_incoming == 0 {
+            return Err(LinkError::new(LinkErrorKind::Config, "max_outgoing and max_incoming must be at least 1"));
+        }
+        Guard::get()?;
+        Ok(Self { options: Arc::new(options) })
+    }
+
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        credentials: &Credentials,
+        options: &ConnectOptions,
+    ) -> Result<Box<dyn Link>, LinkError> {
+        settings::check(endpoint, credentials)?;
+        let deadline = Instant::now() + options.timeout.min(LONGEST);
+        let late = |stage: &str| LinkError::new(LinkErrorKind::ConnectTimedOut, stage);
+        let address = timeout_at(deadline, dial::probe(endpoint))
+            .await
+            .map_err(|_| late("the host name was not resolved or TCP not answered"))??;
+        let keep_alive = settings::keep_alive(options.detect_dead_peer);
+        let settings = Settings {
+            uri: settings::uri(endpoint, address),
+            scheme: endpoint.scheme,
+            client_id: credentials.client_id.clone(),
+            username: credentials.username.clone(),
+            password: credentials.password.clone(),
+            keep_alive,
+            timeout: deadline.saturating_duration_since(Instant::now()),
+            tls: self.options.tls.clone(),
+        };
+        let bounds = Bounds {
+            messages: self.options.max_incoming,
+            bytes: self.options.max_incoming_bytes,
+            payload: options.max_payload,
+            keep_alive,
+        };
+        let queue = self.options.max_outgoing;
+        let (reply, answer) = oneshot::channel();
+        let guard = Guard::get()?;
+        guard.run(move || client::run(settings, Arc::new(Inbox::new(bounds)), queue, reply, guard))?;
+        let link = timeout_at(deadline, answer)
+            .await
+            .map_err(|_| late("TCP answered, no CONNACK came"))?
+            .map_err(|_| LinkError::new(LinkErrorKind::Config, "paho's thread has ended"))??;
+        Ok(Box::new(link))
+    }
+}
+
+impl Transport for Paho {
+    /// Connects; needs a tokio runtime with its network and time drivers.
+    ///
+    /// # Errors
+    /// `Config` for what cannot be asked for (a NUL in the user name, a WebSocket path with a space), `NameNotResolved`,
+    /// `Tcp`, `Tls`, `WebSocket`, `Refused`, `ConnectTimedOut`, and `Closed` for a broker that closes before CONNACK.
+    /// Paho says little about a failure, so the kind is inferred: over TLS, a close before CONNACK is `Tls`, because
+    /// that is how a missing client certificate shows.
+    fn connect<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        credentials: &'a Credentials,
+        options: &'a ConnectOptions,
+    ) -> BoxFuture<'a, Result<Box<dyn Link>, LinkError>> {
+        Box::pin(self.attempt(endpoint, credentials, options))
+    }
+}
