@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -35,6 +35,12 @@ const FULL: Duration = Duration::from_millis(2);
 /// Commands taken from the link at once.
 const BATCH: usize = 64;
 
+/// Why there is no link, and whether trying again at once may help.
+pub(super) struct Refusal {
+    pub(super) error: LinkError,
+    pub(super) stray: bool,
+}
+
 /// Connects, hands the link to `reply`, and serves it until its end. If nobody waits for `reply` any more, what was
 /// begun is ended: paho has no way to break off a connect, so it is awaited (at most its timeout and paho's round of
 /// 3 s) and then disconnected.
@@ -42,7 +48,7 @@ pub(super) async fn run(
     settings: Settings,
     inbox: Arc<Inbox>,
     queue: usize,
-    mut reply: oneshot::Sender<Result<PahoLink, LinkError>>,
+    mut reply: oneshot::Sender<Result<PahoLink, Refusal>>,
     guard: &'static Guard,
 ) {
     let slot = guard.slot().await;
@@ -52,7 +58,7 @@ pub(super) async fn run(
     let scheme = settings.scheme;
     let (client, mut token) = match start(settings, &inbox) {
         Ok(started) => started,
-        Err(error) => return drop(reply.send(Err(error))),
+        Err(error) => return drop(reply.send(Err(Refusal { error, stray: false }))),
     };
     let outcome = tokio::select! {
         outcome = &mut token => outcome,
@@ -63,7 +69,8 @@ pub(super) async fn run(
     drop(slot);
     if let Err(error) = outcome {
         destroy(client, guard).await;
-        let _ = reply.send(Err(failure::connect(&error, scheme)));
+        let refusal = Refusal { error: failure::connect(&error, scheme), stray: failure::is_stray(&error) };
+        let _ = reply.send(Err(refusal));
         return;
     }
     let (commands, receiver) = mpsc::channel(queue);
@@ -158,10 +165,24 @@ impl Connection {
         match command {
             Command::Publish(publish) => self.publish(publish).await,
             Command::Subscribe(filter) => {
-                let token = self.client.subscribe(filter.as_str(), QoS::AtMostOnce);
-                while self.subacks.try_join_next().is_some() {}
-                self.subacks.spawn_local(suback(token, filter, Arc::clone(&self.inbox)));
+                self.subscribe(filter);
                 true
+            }
+        }
+    }
+
+    /// A push that follows a SUBACK must not overtake it on the way through two threads, so the token wakes a [`Place`].
+    fn subscribe(&mut self, filter: TopicFilter) {
+        while self.subacks.try_join_next().is_some() {}
+        let place = Arc::new(Place { inbox: Arc::clone(&self.inbox), id: OnceLock::new(), marked: Notify::new() });
+        let waker = Waker::from(Arc::clone(&place));
+        self.inbox.hold();
+        let mut token = self.client.subscribe(filter.as_str(), QoS::AtMostOnce);
+        match Pin::new(&mut token).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => self.inbox.release(subscribed(filter, &result)),
+            Poll::Pending => {
+                self.inbox.release(None);
+                self.subacks.spawn_local(suback(token, filter, place));
             }
         }
     }
@@ -245,20 +266,12 @@ async fn expired(until: Option<Instant>) {
     }
 }
 
-/// Awaits a SUBACK and reports it in its place among the messages: a push that follows it must not overtake it.
-async fn suback(mut token: Token, filter: TopicFilter, inbox: Arc<Inbox>) {
-    let place = Arc::new(Place { inbox: Arc::clone(&inbox), id: Default::default(), marked: Notify::new() });
-    let waker = Waker::from(Arc::clone(&place));
-    if let Poll::Ready(result) = Pin::new(&mut token).poll(&mut Context::from_waker(&waker)) {
-        if let Some(event) = subscribed(filter, &result) {
-            inbox.push_front(event);
-        }
-        return;
-    }
+/// Awaits a SUBACK and reports it in its place among the messages.
+async fn suback(token: Token, filter: TopicFilter, place: Arc<Place>) {
     place.marked.notified().await;
     let result = token.await;
     if let Some(id) = place.id.get() {
-        inbox.fill(*id, subscribed(filter, &result));
+        place.inbox.fill(*id, subscribed(filter, &result));
     }
 }
 
@@ -276,7 +289,7 @@ fn subscribed(filter: TopicFilter, result: &Result<paho_mqtt::ServerResponse, Er
 /// Wakes from inside paho's callback: it marks the place at once, on paho's thread, and only then wakes the task.
 struct Place {
     inbox: Arc<Inbox>,
-    id: std::sync::OnceLock<u64>,
+    id: OnceLock<u64>,
     marked: Notify,
 }
 

@@ -4,6 +4,14 @@ use paho_mqtt::{ConnectReturnCode, Error};
 
 use crate::mqtt::{LinkError, LinkErrorKind, RefusedReason, Scheme};
 
+/// Whether a connect failed in the way in which it may fail through no fault of its own.
+///
+/// Paho's receiving thread closes a socket, lets go of the lock, takes it again and charges "socket error" to whichever
+/// client has that descriptor number then. A client that connects in between gets the number and the error.
+pub(super) fn is_stray(error: &Error) -> bool {
+    matches!(error, Error::SocketError(_))
+}
+
 /// Why a connect failed that came as far as paho.
 pub(super) fn connect(error: &Error, scheme: Scheme) -> LinkError {
     match error {

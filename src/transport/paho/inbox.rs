@@ -35,6 +35,8 @@ pub(super) struct Inbox {
 
 struct State {
     queue: VecDeque<Slot>,
+    /// How many of `queue` may be handed out while it is not known whether a SUBACK is among the rest.
+    hold: Option<usize>,
     /// Payload bytes in `queue`.
     bytes: usize,
     end: End,
@@ -59,6 +61,7 @@ impl Inbox {
     pub(super) fn new(bounds: Bounds) -> Self {
         let state = State {
             queue: VecDeque::new(),
+            hold: None,
             bytes: 0,
             end: End::NotYet,
             waker: None,
@@ -130,16 +133,29 @@ impl Inbox {
         if let Some(at) = state.queue.iter().position(|slot| matches!(slot, Slot::Suback(known) if *known == id)) {
             match event {
                 Some(event) => state.queue[at] = Slot::Event(event),
-                None => drop(state.queue.remove(at)),
+                None => {
+                    state.queue.remove(at);
+                    state.hold = state.hold.map(|left| left - usize::from(at < left));
+                }
             }
         }
         wake(state);
     }
 
-    /// For a SUBACK whose place could not be marked: before everything that waits.
-    pub(super) fn push_front(&self, event: LinkEvent) {
+    /// Keeps what arrives from now on back until [`release`](Self::release): a SUBACK may arrive before anybody can
+    /// mark its place.
+    pub(super) fn hold(&self) {
         let mut state = self.lock();
-        state.queue.push_front(Slot::Event(event));
+        state.hold = Some(state.queue.len());
+    }
+
+    /// Ends [`hold`](Self::hold), with the event of a SUBACK that did arrive in between: it goes before what was kept.
+    pub(super) fn release(&self, event: Option<LinkEvent>) {
+        let mut state = self.lock();
+        let at = state.hold.take();
+        if let (Some(at), Some(event)) = (at, event) {
+            state.queue.insert(at, Slot::Event(event));
+        }
         wake(state);
     }
 
@@ -179,7 +195,10 @@ impl Inbox {
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<LinkEvent> {
         let mut state = self.lock();
         let ended = !matches!(state.end, End::NotYet);
-        while let Some(slot) = state.queue.pop_front() {
+        while state.hold != Some(0)
+            && let Some(slot) = state.queue.pop_front()
+        {
+            state.hold = state.hold.map(|left| left - 1);
             match slot {
                 Slot::Event(event) => {
                     if let LinkEvent::Received(publish) = &event {
@@ -190,14 +209,16 @@ impl Inbox {
                 Slot::Suback(_) if ended => {}
                 Slot::Suback(id) => {
                     state.queue.push_front(Slot::Suback(id));
+                    state.hold = state.hold.map(|left| left + 1);
                     break;
                 }
             }
         }
-        if ended {
-            if let End::Lost(error) = std::mem::replace(&mut state.end, End::Told) {
-                return Poll::Ready(LinkEvent::Lost(error));
-            }
+        if ended
+            && state.queue.is_empty()
+            && let End::Lost(error) = std::mem::replace(&mut state.end, End::Told)
+        {
+            return Poll::Ready(LinkEvent::Lost(error));
         }
         state.waker = Some(cx.waker().clone());
         Poll::Pending

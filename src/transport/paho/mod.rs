@@ -19,6 +19,8 @@
 //!   long as the resolver waits. Tokio's threads do not.
 //! - A connect that was given up cannot be broken off. It is ended when the broker answers or its time has passed, at
 //!   most 4 s after its own timeout; nothing is sent in it after CONNECT but DISCONNECT.
+//! - The library may charge one connection's failure to another that begins in the same moment. A connect that fails so
+//!   is tried again, at most twice; a WebSocket upgrade that really is refused looks the same and is tried three times.
 //! - Dropping a link sends DISCONNECT, as the library does that by itself.
 //! - Why a connection was lost is not told. Silence of the length that the keep-alive makes is reported as `KeepAlive`,
 //!   everything else as `Closed`.
@@ -46,14 +48,21 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use self::client::Refusal;
 use self::guard::Guard;
 use self::inbox::{Bounds, Inbox};
+use self::link::PahoLink;
 use self::settings::Settings;
 use super::{BoxFuture, ConnectOptions, Link, Transport};
 use crate::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind};
 
 /// A longer time to connect is cut to this: paho counts milliseconds in 32 bits.
 const LONGEST: Duration = Duration::from_secs(86_400);
+
+/// How often a connect is tried when it fails in the way that another client's failure can cause.
+const TRIES: usize = 3;
+
+type Answer = Result<PahoLink, Refusal>;
 
 /// What [`Paho`] can be told; the same for all its links.
 #[derive(Debug, Clone)]
@@ -125,31 +134,43 @@ impl Paho {
             .await
             .map_err(|_| late("the host name was not resolved or TCP not answered"))??;
         let keep_alive = settings::keep_alive(options.detect_dead_peer);
-        let settings = Settings {
-            uri: settings::uri(endpoint, address),
-            scheme: endpoint.scheme,
-            client_id: credentials.client_id.clone(),
-            username: credentials.username.clone(),
-            password: credentials.password.clone(),
-            keep_alive,
-            timeout: deadline.saturating_duration_since(Instant::now()),
-            tls: self.options.tls.clone(),
-        };
         let bounds = Bounds {
             messages: self.options.max_incoming,
             bytes: self.options.max_incoming_bytes,
             payload: options.max_payload,
             keep_alive,
         };
-        let queue = self.options.max_outgoing;
+        let mut tries = 1;
+        loop {
+            let settings = Settings {
+                uri: settings::uri(endpoint, address),
+                scheme: endpoint.scheme,
+                client_id: credentials.client_id.clone(),
+                username: credentials.username.clone(),
+                password: credentials.password.clone(),
+                keep_alive,
+                timeout: deadline.saturating_duration_since(Instant::now()),
+                tls: self.options.tls.clone(),
+            };
+            let answer = timeout_at(deadline, self.submit(settings, bounds)?)
+                .await
+                .map_err(|_| late("TCP answered, no CONNACK came"))?
+                .map_err(|_| LinkError::new(LinkErrorKind::Config, "paho's thread has ended"))?;
+            match answer {
+                Ok(link) => return Ok(Box::new(link)),
+                Err(refusal) if refusal.stray && tries < TRIES => tries += 1,
+                Err(refusal) => return Err(refusal.error),
+            }
+        }
+    }
+
+    /// Has paho's thread make a client and connect it.
+    fn submit(&self, settings: Settings, bounds: Bounds) -> Result<oneshot::Receiver<Answer>, LinkError> {
         let (reply, answer) = oneshot::channel();
         let guard = Guard::get()?;
+        let queue = self.options.max_outgoing;
         guard.run(move || client::run(settings, Arc::new(Inbox::new(bounds)), queue, reply, guard))?;
-        let link = timeout_at(deadline, answer)
-            .await
-            .map_err(|_| late("TCP answered, no CONNACK came"))?
-            .map_err(|_| LinkError::new(LinkErrorKind::Config, "paho's thread has ended"))??;
-        Ok(Box::new(link))
+        Ok(answer)
     }
 }
 
