@@ -33,7 +33,12 @@ pub(crate) enum Start {
 
 /// The files of `proto-samples/frames`, sorted. At least one.
 pub(crate) fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto-samples/frames");
+    files_in("proto-samples/frames")
+}
+
+/// The `.jsonl` files of a folder of the project, sorted. At least one.
+pub(crate) fn files_in(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let paths = entries.map(|e| e.expect("a readable folder").path());
     let mut files: Vec<_> = paths.filter(|p| p.extension().is_some_and(|e| e == "jsonl")).collect();
@@ -44,20 +49,27 @@ pub(crate) fn files() -> Vec<PathBuf> {
 
 /// The samples of one file.
 pub(crate) fn read(file: &Path) -> Vec<Sample> {
-    let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-    let mut lines = text.lines().enumerate().map(|(n, line)| {
-        serde_json::from_str::<Value>(line).unwrap_or_else(|e| panic!("{}:{}: {e}", file.display(), n + 1))
-    });
-    let head = lines.next().unwrap_or_else(|| panic!("{} is empty", file.display()));
-    let source = head["source"].as_str().expect("source: a string");
-    assert!(SOURCES.contains(&source), "{}: unknown source {source:?}", file.display());
-    assert!(head["about"].is_string(), "{}: about is missing", file.display());
-    let samples: Vec<_> = lines.map(|line| sample(&line)).collect();
+    let (_, lines) = read_lines(file);
+    let samples: Vec<_> = lines.iter().map(|(_, line)| sample(line)).collect();
     assert!(!samples.is_empty(), "{} has no samples", file.display());
     for (n, sample) in samples.iter().enumerate() {
         assert!(samples[..n].iter().all(|s| s.name != sample.name), "two samples are called {:?}", sample.name);
     }
     samples
+}
+
+/// The first line of a file, which says what it is, and the others with their numbers.
+pub(crate) fn read_lines(file: &Path) -> (Value, Vec<(usize, Value)>) {
+    let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let mut lines = text.lines().enumerate().map(|(n, line)| {
+        let value = serde_json::from_str::<Value>(line).unwrap_or_else(|e| panic!("{}:{}: {e}", file.display(), n + 1));
+        (n + 1, value)
+    });
+    let (_, head) = lines.next().unwrap_or_else(|| panic!("{} is empty", file.display()));
+    let source = head["source"].as_str().expect("source: a string");
+    assert!(SOURCES.contains(&source), "{}: unknown source {source:?}", file.display());
+    assert!(head["about"].is_string(), "{}: about is missing", file.display());
+    (head, lines.collect())
 }
 
 /// The payload of one sample, for benches.
@@ -109,7 +121,8 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().unwrap_or_else(|| panic!("a list, not {value}"))
 }
 
-fn bytes(value: &Value) -> Vec<u8> {
+/// Bytes in one of the forms that README.md lists.
+pub(crate) fn bytes(value: &Value) -> Vec<u8> {
     match value {
         Value::String(text) => text.clone().into_bytes(),
         Value::Array(parts) => parts.iter().flat_map(bytes).collect(),
