@@ -143,14 +143,14 @@ impl InFlight {
 
     fn answer_with_id(&mut self, topic: &Topic, id: &[u8]) -> Answer {
         let Some(call) = self.ids.read(id) else { return Answer::UnknownId };
-        if mem::replace(&mut self.peer, PeerIds::Echoed) == PeerIds::Omitted {
+        let omitted = mem::replace(&mut self.peer, PeerIds::Echoed) == PeerIds::Omitted;
+        let found = self.calls.get(&call);
+        let owed = found.is_some_and(|found| found.topic == *topic && !matches!(found.stage, Stage::Queued { .. }));
+        let left = if owed { self.make_way(call) } else { None };
+        if omitted {
             self.release_all();
         }
-        match self.calls.get(&call) {
-            Some(found) if found.topic == *topic && !matches!(found.stage, Stage::Queued { .. }) => {}
-            _ => return Answer::UnknownId,
-        }
-        self.leave(call).map_or(Answer::UnknownId, |stage| answer_for(call, stage))
+        left.map_or(Answer::UnknownId, |stage| answer_for(call, stage))
     }
 
     fn answer_without_id(&mut self, topic: &Topic) -> Answer {
@@ -173,7 +173,7 @@ impl InFlight {
             _ => None,
         };
         let Some(call) = whose else { return Answer::Ambiguous };
-        self.leave(call).map_or(Answer::Ambiguous, |stage| answer_for(call, stage))
+        self.make_way(call).map_or(Answer::Ambiguous, |stage| answer_for(call, stage))
     }
 
     /// The caller no longer waits. Does nothing for a call that has left.
@@ -181,7 +181,7 @@ impl InFlight {
         match self.calls.get(&call).map(|found| &found.stage) {
             Some(Stage::Sent { .. }) => self.quarantine(now, call),
             Some(Stage::Queued { .. }) => {
-                self.leave(call);
+                self.make_way(call);
             }
             Some(Stage::Late) | None => {}
         }
@@ -192,7 +192,7 @@ impl InFlight {
         match self.calls.get(&call).map(|found| &found.stage) {
             Some(Stage::Sent { .. }) => self.fail(call, NotSent::Link(error).into()),
             Some(Stage::Late) => {
-                self.leave(call);
+                self.make_way(call);
             }
             Some(Stage::Queued { .. }) | None => {}
         }
@@ -200,20 +200,25 @@ impl InFlight {
 
     /// Ends what has run out at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let mut topics = Vec::new();
         while let Some(&(_, call)) = self.windows.first().filter(|(until, _)| *until <= now) {
-            self.leave(call);
+            topics.extend(self.leave(call).map(|(topic, _)| topic));
         }
-        if self.forgotten_until.is_some_and(|until| until <= now) {
-            self.forgotten_until = None;
-            self.release_all();
-        }
+        let was_forgotten = self.forgotten_until.take_if(|until| *until <= now).is_some();
         while let Some(&(_, call)) = self.deadlines.first().filter(|(until, _)| *until <= now) {
             if matches!(self.calls[&call].stage, Stage::Queued { .. }) {
-                self.fail(call, NotSent::DeadlineExceeded.into());
+                let error = NotSent::DeadlineExceeded.into();
+                self.outcomes.push_back(Outcome::Failed { call, error });
+                self.leave(call);
             } else {
                 self.outcomes.push_back(Outcome::Failed { call, error: RequestError::TimedOut });
                 self.quarantine(now, call);
             }
+        }
+        // Only now: what has run out is not to be sent first.
+        topics.iter().for_each(|topic| self.release(topic));
+        if was_forgotten {
+            self.release_all();
         }
     }
 
@@ -301,8 +306,8 @@ impl InFlight {
         mem::take(&mut self.overflows)
     }
 
-    /// Takes a call out of everything, and lets the next one on its topic go.
-    fn leave(&mut self, call: CallId) -> Option<Stage> {
+    /// Takes a call out of everything.
+    fn leave(&mut self, call: CallId) -> Option<(Topic, Stage)> {
         let Call { topic, until, stage } = self.calls.remove(&call)?;
         self.deadlines.remove(&(until, call));
         self.windows.remove(&(until, call));
@@ -312,16 +317,21 @@ impl InFlight {
             line.late.remove(&call);
             if line.is_empty() {
                 self.topics.remove(&topic);
-            } else {
-                self.release(&topic);
             }
         }
+        Some((topic, stage))
+    }
+
+    /// Takes a call out of everything, and lets the next one on its topic go.
+    fn make_way(&mut self, call: CallId) -> Option<Stage> {
+        let (topic, stage) = self.leave(call)?;
+        self.release(&topic);
         Some(stage)
     }
 
     fn fail(&mut self, call: CallId, error: RequestError) {
         self.outcomes.push_back(Outcome::Failed { call, error });
-        self.leave(call);
+        self.make_way(call);
     }
 
     /// Moves a call that was sent into quarantine, for which there is room then.
