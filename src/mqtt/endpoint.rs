@@ -1,6 +1,7 @@
 //! Where a broker listens.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 /// How MQTT travels to a broker.
@@ -85,12 +86,15 @@ pub enum InvalidEndpoint {
     /// The scheme is missing or unknown.
     #[error("broker URL must begin with mqtt://, mqtts://, ws:// or wss://")]
     Scheme,
-    /// There is no host, or it has a character that no host has.
+    /// There is no host, or it has a character that no host has, or a colon and is no IPv6 address.
     #[error("broker URL has no valid host")]
     Host,
     /// The port is not a number from 1 to 65535.
     #[error("broker URL has no valid port")]
     Port,
+    /// The path has a character that no path has.
+    #[error("broker URL has no valid path")]
+    Path,
     /// A user name or password in the URL: they have their own settings.
     #[error("broker URL must not carry a user name or password")]
     UserInfo,
@@ -103,8 +107,7 @@ impl Endpoint {
     /// [`InvalidEndpoint`] when host or port cannot be one.
     pub fn new(scheme: Scheme, host: impl Into<String>, port: u16) -> Result<Self, InvalidEndpoint> {
         let host = host.into();
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'%');
-        if host.is_empty() || host.len() > 255 || !host.bytes().all(allowed) {
+        if !is_host(&host) {
             return Err(InvalidEndpoint::Host);
         }
         if port == 0 {
@@ -147,11 +150,21 @@ impl FromStr for Endpoint {
         let mut endpoint = Self::new(scheme, host, port)?;
         if path.len() > 1 && scheme.is_websocket() {
             if !path.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err(InvalidEndpoint::Host);
+                return Err(InvalidEndpoint::Path);
             }
             path.clone_into(&mut endpoint.path);
         }
         Ok(endpoint)
+    }
+}
+
+/// A name, an IPv4 address, or an IPv6 address with or without a zone such as `%eth0`.
+fn is_host(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    let is_name = |text: &str| !text.is_empty() && text.len() <= 255 && text.bytes().all(allowed);
+    match text.split_once('%') {
+        Some((address, zone)) => address.parse::<Ipv6Addr>().is_ok() && is_name(zone),
+        None => is_name(text) || text.parse::<Ipv6Addr>().is_ok(),
     }
 }
 
@@ -190,6 +203,7 @@ mod tests {
             ("ws://h", "ws://h:12470/mqtt"),
             ("wss://h:443/broker", "wss://h:443/broker"),
             ("mqtt://[::1]:1883", "mqtt://[::1]:1883"),
+            ("mqtt://[fe80::1%eth0]", "mqtt://[fe80::1%eth0]:1883"),
             ("mqtt://h:1883/mqtt", "mqtt://h:1883"),
         ] {
             assert_eq!(given.parse::<Endpoint>().map(|e| e.to_string()), Ok(written.to_owned()), "{given}");
@@ -207,6 +221,9 @@ mod tests {
             ("mqtt://a b", InvalidEndpoint::Host),
             ("mqtt://user:pw@h", InvalidEndpoint::UserInfo),
             ("mqtt://::1", InvalidEndpoint::Host),
+            ("mqtt://[a:b]", InvalidEndpoint::Host),
+            ("mqtt://a%b", InvalidEndpoint::Host),
+            ("ws://h/a b", InvalidEndpoint::Path),
         ] {
             assert_eq!(given.parse::<Endpoint>(), Err(why), "{given}");
         }

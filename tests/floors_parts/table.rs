@@ -97,9 +97,9 @@ pub(crate) const CRATE_HOMES: &[(&str, &str)] =
     &[("paho_mqtt", "transport::paho"), ("rusqlite", "cloud"), ("clap", "cli")];
 
 /// Modules inside a top-level module that only some may name: MQTT packets are read and written in one place and used
-/// by the edge, which serves them; `cloud` sees the version of MQTT in a login.
+/// by the edge, which serves them; `transport` needs their limits, and `cloud` sees the version of MQTT in a login.
 pub(crate) const INNER_MODULES: &[(&str, &[&str])] =
-    &[("mqtt::packet", &["mqtt", "edge", "cloud"]), ("transport::paho", &["transport", "cli"])];
+    &[("mqtt::packet", &["mqtt", "transport", "edge", "cloud"]), ("transport::paho", &["transport", "cli"])];
 
 /// A text that only an encoder or decoder of MQTT packets has, and the module that is one.
 pub(crate) const PACKET_MARK: (&str, &str) = ("MQIsdp", "mqtt::packet");
