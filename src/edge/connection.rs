@@ -17,6 +17,7 @@ use super::ending::Ending;
 use super::execute::Backend;
 use super::live::{Live, Place};
 use super::login::{Admitted, Origin, login};
+use super::registry::Registration;
 use super::session::{Answer, Session};
 use super::wire::{Output, Wire};
 use super::{ConnectionId, Directory, Peer};
@@ -28,53 +29,50 @@ use crate::topic::Topic;
 const READS_PER_WRITE: usize = 4;
 
 /// Serves a connection to its end. `deadline` is for its CONNECT.
+///
+/// What lives only until the admission has a box of its own, so that its memory does not stay with the connection.
 pub(super) async fn serve<W: Wire, S: Backend, D: Directory>(
-    mut wire: W,
+    wire: Box<W>,
     origin: Origin,
     deadline: Instant,
     service: S,
     directory: Arc<D>,
     place: Place,
 ) {
-    let (live, session) = (Arc::clone(&place.live), Arc::clone(&place.session));
-    let _until_goodbye = live.task();
+    let admission = Box::pin(admit(wire, origin, deadline, service, directory, place)).await;
+    if let Some(connection) = admission {
+        connection.converse().await;
+    }
+}
+
+/// From the first byte to a connection, or to the CONNACK that refuses it.
+async fn admit<W: Wire, S: Backend, D: Directory>(
+    mut wire: Box<W>,
+    origin: Origin,
+    deadline: Instant,
+    service: S,
+    directory: Arc<D>,
+    place: Place,
+) -> Option<Box<Connection<W, S>>> {
+    let live = Arc::clone(&place.live);
     let mut decoder = Decoder::new(live.config.limits()).expecting_connect();
     let mut input = BytesMut::new();
-    let connection = session.id();
+    let number = place.session.id();
     let times = (deadline, live.config.connect_timeout);
-    // Boxed, so that the memory a login needs does not stay with the connection.
-    let admitted = Box::pin(async {
-        tokio::select! {
-            admitted = login(&mut wire, &mut decoder, &mut input, &*directory, origin, session.id(), times) => admitted,
-            ending = session.asked_to_end() => Err(ending),
-        }
-    })
-    .await;
-    drop(directory);
+    let admitted = tokio::select! {
+        admitted = login(&mut *wire, &mut decoder, &mut input, &*directory, origin, number, times) => admitted,
+        ending = place.session.asked_to_end() => Err(ending),
+    };
     match admitted {
-        Ok(admitted) => {
-            let Peer { role, client_id, .. } = &admitted.peer;
-            tracing::info!(connection = connection.0, remote = %origin.remote, scheme = %origin.scheme, %client_id, ?role, "connected");
-            let client_id = client_id.clone();
-            let registration = live.registry.enter(*role, &client_id, &session);
-            let mut admitted = Connection::new(wire, decoder, input, admitted, service, Arc::clone(&live), session);
-            let ending = admitted.run().await;
-            ending.count(live.registry.counters());
-            drop(registration);
-            drop(place);
-            live.registry.counters().undeliverable_answers.add_many(admitted.staged.len());
-            tracing::info!(connection = connection.0, %client_id, reason = %ending, "connection ended");
-            let Connection { wire, output, .. } = admitted;
-            close(wire, output, ending).await;
-        }
+        Ok(admitted) => Some(Box::new(Connection::new(wire, decoder, input, admitted, service, place))),
         Err(ending) => {
-            not_connected(&live, origin, connection, ending);
-            drop(place);
+            not_connected(&live, origin, number, ending);
             let mut output = Output::new::<W>();
             if let Ending::Refused(reason) = ending {
                 write(&mut output, Protocol::V311, &connack(Some(reason)));
             }
-            close(wire, output, ending).await;
+            close(&mut *wire, &mut output, ending).await;
+            None
         }
     }
 }
@@ -94,12 +92,12 @@ pub(super) fn not_connected(live: &Live, origin: Origin, connection: ConnectionI
 
 /// Writes what is left, says goodbye, and reads on for a moment: a socket closed with unread bytes is reset, and the
 /// reset would overtake the last answer.
-async fn close<W: Wire>(mut wire: W, mut output: Output, ending: Ending) {
+async fn close<W: Wire>(wire: &mut W, output: &mut Output, ending: Ending) {
     if matches!(ending, Ending::Io(_) | Ending::SlowConsumer) {
         return;
     }
     let goodbye = async {
-        poll_fn(|cx| wire.poll_drain(cx, &mut output)).await?;
+        poll_fn(|cx| wire.poll_drain(cx, output)).await?;
         poll_fn(|cx| wire.poll_shutdown(cx)).await?;
         let mut rest = BytesMut::new();
         while ending.lingers() && poll_fn(|cx| wire.poll_fill(cx, &mut rest)).await? > 0 {
@@ -126,7 +124,7 @@ fn write(output: &mut Output, protocol: Protocol, packet: &Packet) {
 }
 
 struct Connection<W, S> {
-    wire: W,
+    wire: Box<W>,
     decoder: Decoder,
     input: BytesMut,
     output: Output,
@@ -151,22 +149,20 @@ struct Connection<W, S> {
     service: S,
     live: Arc<Live>,
     session: Arc<Session>,
+    /// Given up when the conversation is over.
+    places: Option<(Registration, Place)>,
 }
 
 impl<W: Wire, S: Backend> Connection<W, S> {
-    fn new(
-        wire: W,
-        decoder: Decoder,
-        input: BytesMut,
-        admitted: Admitted,
-        service: S,
-        live: Arc<Live>,
-        session: Arc<Session>,
-    ) -> Self {
+    fn new(wire: Box<W>, decoder: Decoder, input: BytesMut, admitted: Admitted, service: S, place: Place) -> Self {
         let Admitted { peer, protocol, silence, has_will } = admitted;
+        let (live, session) = (Arc::clone(&place.live), Arc::clone(&place.session));
         if has_will {
             live.registry.counters().ignored.add();
         }
+        let Peer { role, client_id, remote, scheme, .. } = &peer;
+        tracing::info!(connection = session.id().0, %remote, %scheme, %client_id, ?role, "connected");
+        let registration = live.registry.enter(*role, client_id, &session);
         let mut output = Output::new::<W>();
         write(&mut output, protocol, &connack(None));
         Self {
@@ -189,7 +185,20 @@ impl<W: Wire, S: Backend> Connection<W, S> {
             service,
             live,
             session,
+            places: Some((registration, place)),
         }
+    }
+
+    /// Runs, leaves the registry, and says goodbye.
+    async fn converse(mut self: Box<Self>) {
+        let _until_goodbye = self.live.task();
+        let ending = self.run().await;
+        self.places = None;
+        ending.count(self.live.registry.counters());
+        self.live.registry.counters().undeliverable_answers.add_many(self.staged.len());
+        let Peer { connection, client_id, .. } = &self.peer;
+        tracing::info!(connection = connection.0, %client_id, reason = %ending, "connection ended");
+        close(&mut *self.wire, &mut self.output, ending).await;
     }
 
     async fn run(&mut self) -> Ending {

@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -115,14 +115,14 @@ impl<S: Backend, D: Directory> Edge<S, D> {
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let origin = Origin { scheme, remote, local };
-        self.clone().serve(Stream(stream), origin, self.connect_deadline(), self.live.open())
+        self.clone().serve(Box::new(Stream(stream)), origin, self.connect_deadline(), self.live.open())
     }
 
     fn connect_deadline(&self) -> Instant {
         Instant::now() + self.live.config.connect_timeout
     }
 
-    async fn serve<W: Wire>(self, wire: W, origin: Origin, deadline: Instant, place: Place) {
+    async fn serve<W: Wire>(self, wire: Box<W>, origin: Origin, deadline: Instant, place: Place) {
         serve(wire, origin, deadline, self.service, self.directory, place).await;
     }
 
@@ -152,46 +152,53 @@ impl<S: Backend, D: Directory> Edge<S, D> {
         let _: io::Result<()> = tcp.set_nodelay(true);
         let (edge, deadline, place) = (self.clone(), self.connect_deadline(), self.live.open());
         let origin = Origin { scheme, remote, local };
-        let tls = tls.filter(|_| scheme.is_tls());
-        tokio::spawn(async move {
-            match tls {
-                None => edge.upgrade(tcp, origin, deadline, place).await,
-                Some(tls) => {
-                    let secured = async { tls.accept(tcp).await.map_err(|_| Ending::Tls) };
-                    match in_time(deadline, &place, secured).await {
-                        Ok(stream) => edge.upgrade(stream, origin, deadline, place).await,
+        match tls.filter(|_| scheme.is_tls()) {
+            None => drop(tokio::spawn(edge.upgrade(tcp, origin, deadline, place))),
+            Some(tls) => {
+                let secure = async move { tls.accept(tcp).await.map_err(|_| Ending::Tls) };
+                tokio::spawn(async move {
+                    let secured = in_time(deadline, &place, Box::pin(secure)).await;
+                    match secured {
+                        Ok(stream) => edge.upgrade(*stream, origin, deadline, place).await,
                         Err(ending) => not_connected(&place.live, origin, place.session.id(), ending),
                     }
-                }
+                });
             }
-        });
+        }
     }
 
     /// WebSocket, where the listener is for it, then MQTT.
-    async fn upgrade<T>(self, stream: T, origin: Origin, deadline: Instant, place: Place)
+    fn upgrade<T>(self, stream: T, origin: Origin, deadline: Instant, place: Place) -> BoxFuture
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         if !origin.scheme.is_websocket() {
-            return self.serve(Stream(stream), origin, deadline, place).await;
+            return Box::pin(self.serve(Box::new(Stream(stream)), origin, deadline, place));
         }
-        match in_time(deadline, &place, WebSocket::accept(stream, &place.live.config)).await {
-            Ok(upgraded) => self.serve(upgraded, origin, deadline, place).await,
-            Err(ending) => not_connected(&place.live, origin, place.session.id(), ending),
-        }
+        let upgrade = Box::pin(WebSocket::accept(stream, self.live.config.max_skip));
+        Box::pin(async move {
+            let upgraded = in_time(deadline, &place, upgrade).await;
+            match upgraded {
+                Ok(upgraded) => self.serve(upgraded, origin, deadline, place).await,
+                Err(ending) => not_connected(&place.live, origin, place.session.id(), ending),
+            }
+        })
     }
 }
 
-/// A handshake, until the deadline passes or the edge shuts down. Boxed, so that the memory it needs does not stay with
-/// the connection.
+/// A task of a connection. Boxed: TLS and WebSocket would otherwise make every task as large as the largest.
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A handshake, until the deadline passes or the edge shuts down. Both come and go in boxes, so that the memory they need
+/// does not stay with the connection.
 async fn in_time<T>(
     deadline: Instant,
     place: &Place,
-    handshake: impl Future<Output = Result<T, Ending>>,
-) -> Result<T, Ending> {
-    let mut handshake = Box::pin(timeout_at(deadline, handshake));
+    handshake: Pin<Box<impl Future<Output = Result<T, Ending>>>>,
+) -> Result<Box<T>, Ending> {
+    let bounded = Box::pin(timeout_at(deadline, handshake));
     tokio::select! {
-        done = &mut handshake => done.unwrap_or(Err(Ending::ConnectTimeout)),
+        done = bounded => done.unwrap_or(Err(Ending::ConnectTimeout)).map(Box::new),
         ending = place.session.asked_to_end() => Err(ending),
     }
 }

@@ -18,7 +18,6 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::config::Config;
 use super::ending::Ending;
 use super::wire::{Output, Wire};
 
@@ -36,9 +35,9 @@ pub(super) struct WebSocket<T>(WebSocketStream<T>);
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> WebSocket<T> {
     /// Answers the upgrade request.
-    pub(super) async fn accept(stream: T, config: &Config) -> Result<Self, Ending> {
+    pub(super) async fn accept(stream: T, max_skip: usize) -> Result<Self, Ending> {
         // The largest packet that is read or skipped fits into one message; memory follows the bytes that have come.
-        let largest = Some(config.max_skip.saturating_add(128 * 1024));
+        let largest = Some(max_skip.saturating_add(128 * 1024));
         let options = WebSocketConfig::default()
             .read_buffer_size(READ_LEN)
             .write_buffer_size(WRITE_LEN)
@@ -163,7 +162,7 @@ mod tests {
         )
         .await
         .expect("room");
-        let socket = WebSocket::accept(Writes(far, Arc::clone(&writes)), &Config::default()).await;
+        let socket = WebSocket::accept(Writes(far, Arc::clone(&writes)), 1024 * 1024).await;
         let mut socket = socket.expect("upgraded");
         let upgrade = std::mem::take(&mut *writes.lock().expect("no panic"));
         assert_eq!(upgrade.len(), 1, "one write");
