@@ -1,0 +1,46 @@
+# The two commands are `make demo` and `make test`. Everything else is listed by `make help`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+# A cargo that rustup installed may not be on this shell's PATH yet.
+export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
+CARGO := cargo
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build-packages ## Run the whole story on this machine: onboarding, states, a command, its results
+	$(CARGO) run --locked -- demo
+
+test: test-packages ## Run every test: unit, property, simulation, real sockets, foreign programs, documentation
+	THINGIF_FOREIGN_PROGRAMS=required $(CARGO) test --locked
+
+interop: test-packages ## Run only the tests against mosquitto and Python's paho
+	THINGIF_FOREIGN_PROGRAMS=required $(CARGO) test --locked --test interop
+
+bench: build-packages ## Measure the codec and the in-flight table
+	$(CARGO) bench --locked
+
+check-instructions: instruction-packages ## Count the instructions of parsing, against httparse alone
+	bash benches/check-instructions.sh
+
+lint: build-packages ## Formatting, clippy on every feature set, documentation; warnings are errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features --features client -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features --features client,paho -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features --features edge -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features --features cloud -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --no-default-features
+
+build-packages:
+	@bash .ci/install build
+
+test-packages:
+	@bash .ci/install test
+
+instruction-packages:
+	@bash .ci/install instructions
+
+.PHONY: help demo test interop bench check-instructions lint build-packages test-packages instruction-packages
