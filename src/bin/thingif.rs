@@ -1,2 +1,5 @@
-//! The program `thingif`.
-fn main() {}
+//! The program `thingif`; [`thingif::cli`] is all of it.
+
+fn main() -> std::process::ExitCode {
+    thingif::cli::main()
+}

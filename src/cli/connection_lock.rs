@@ -1,0 +1,137 @@
+//! One connection per credential: whoever holds this lock may connect, everybody else goes through its socket.
+//!
+//! Beside the credential file `NAME` stands a directory `NAME.d`, readable by its owner only, with `lock` (locked by the
+//! operating system, so a crash releases it; it holds the process id, for messages) and, while it is served, `socket`.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::cli::exit::Failure;
+
+/// The right to connect with a credential, until dropped.
+#[derive(Debug)]
+pub(crate) struct ConnectionLock {
+    /// Locked as long as it is open.
+    _file: File,
+    socket: PathBuf,
+}
+
+/// What came of asking for the lock.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// It is ours.
+    Held(ConnectionLock),
+    /// Another process has it; its id, when it could be read.
+    Busy(Option<u32>),
+}
+
+/// The directory beside `credentials`.
+fn directory(credentials: &Path) -> PathBuf {
+    let mut name = credentials.as_os_str().to_owned();
+    name.push(".d");
+    PathBuf::from(name)
+}
+
+/// Where the holder of the lock listens.
+pub(crate) fn socket_path(credentials: &Path) -> PathBuf {
+    directory(credentials).join("socket")
+}
+
+/// Asks for the lock of `credentials` without waiting.
+pub(crate) fn ask(credentials: &Path) -> Result<Asked, Failure> {
+    let directory = directory(credentials);
+    let failed = |error: io::Error| {
+        Failure::other(format_args!("cannot lock {}: {error}", directory.display()))
+            .advise("The directory of the credential file must be writable for the user who connects.")
+    };
+    private_directory(&directory).map_err(failed)?;
+    let path = directory.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let holder = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Ok(Asked::Busy(holder));
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(Asked::Held(ConnectionLock { _file: file, socket: directory.join("socket") }))
+}
+
+/// Makes `path` a directory that only its owner, this user, can look into.
+fn private_directory(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let found = std::fs::symlink_metadata(path)?;
+    if !found.is_dir() {
+        return Err(io::Error::other("there is something else of that name"));
+    }
+    if found.mode() & 0o077 != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+impl ConnectionLock {
+    /// Where the holder, and only the holder, may listen. Whatever stands there is left from a process that is gone.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl Drop for ConnectionLock {
+    fn drop(&mut self) {
+        // Still locked here, so this cannot take away the next holder's socket.
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let credentials = dir.path().join("c.json");
+        let Asked::Held(first) = ask(&credentials).expect("asked") else { panic!("nobody else has it") };
+        let Asked::Busy(holder) = ask(&credentials).expect("asked") else { panic!("it is taken") };
+        assert_eq!(holder, Some(std::process::id()));
+        drop(first);
+        assert!(matches!(ask(&credentials), Ok(Asked::Held(_))), "released when dropped");
+    }
+
+    #[test]
+    fn its_directory_is_private() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let credentials = dir.path().join("c.json");
+        std::fs::create_dir(directory(&credentials)).expect("made with the usual mode");
+        let _lock = ask(&credentials).expect("asked");
+        let mode = std::fs::metadata(directory(&credentials)).expect("there").mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_socket_left_behind_goes_with_its_lock() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let credentials = dir.path().join("c.json");
+        let Asked::Held(lock) = ask(&credentials).expect("asked") else { panic!("nobody else has it") };
+        std::fs::write(lock.socket(), "").expect("stands for a socket");
+        drop(lock);
+        assert!(!socket_path(&credentials).exists());
+    }
+}
