@@ -1,0 +1,56 @@
+//! `thingif decode`: one payload in, what it says out.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cli::exit::Failure;
+use crate::cli::message::{Message, excerpt};
+use crate::cli::output;
+use crate::cli::request_args::read_input;
+use crate::frame::FrameErrorKind;
+use crate::topic::{InvalidTopic, Topic};
+
+/// Show what a payload says: request, response or push.
+///
+/// It is shown as it is, tokens and passwords included. A payload that is no frame ends with status 1 and shows where.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thingif decode frame.bin
+  mosquitto_sub -C 1 -t 'p/#' … | thingif decode --json
+  printf '200\\r\\nX-Kii-RequestID:17\\r\\n\\r\\n{}' | thingif decode")]
+pub(crate) struct Decode {
+    /// The file with the payload; standard input if it is - or absent.
+    #[arg(value_name = "FILE", default_value = "-", hide_default_value = true)]
+    file: PathBuf,
+    /// The topic it came on: it says whether this is a frame or a push, and has the path of a request.
+    #[arg(long, value_name = "TOPIC", value_parser = read_topic)]
+    topic: Option<Topic>,
+    /// One JSON object on one line, as `thingif encode --from` reads it.
+    #[arg(long)]
+    json: bool,
+}
+
+fn read_topic(text: &str) -> Result<Topic, InvalidTopic> {
+    Topic::new(text)
+}
+
+impl Decode {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let payload = if self.file == Path::new("-") {
+            read_input("standard input", Ok(io::stdin().lock()), super::MAX_INPUT)?
+        } else {
+            read_input(&self.file.display().to_string(), File::open(&self.file), super::MAX_INPUT)?
+        };
+        let message = Message::read(self.topic.as_ref(), &payload).map_err(|error| {
+            let around = match (error.kind(), &self.topic) {
+                (FrameErrorKind::Topic, Some(topic)) => excerpt(topic.as_str().as_bytes(), error.offset()),
+                _ => excerpt(&payload, error.offset()),
+            };
+            Failure::other(error).advise(around)
+        })?;
+        if self.json { output::json_line(&message) } else { output::line(&message.shown()) }
+    }
+}
