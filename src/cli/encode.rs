@@ -36,14 +36,14 @@ pub(crate) struct Encode {
 impl Encode {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let payload = match (&self.from, &self.start) {
-            (Some(path), _) => from_json(path)?,
-            (None, Some(start)) => self.from_flags(start)?,
+            (Some(path), _) => json_as_payload(path)?,
+            (None, Some(start)) => self.flags_as_payload(start)?,
             (None, None) => return Err(Failure::usage("give a verb, a status, or --from")),
         };
         output::bytes(&payload)
     }
 
-    fn from_flags(&self, start: &str) -> Result<BytesMut, Failure> {
+    fn flags_as_payload(&self, start: &str) -> Result<BytesMut, Failure> {
         let (headers, body) = self.content.read()?;
         let mut payload = BytesMut::new();
         if start.starts_with(|c: char| c.is_ascii_digit()) {
@@ -62,7 +62,7 @@ impl Encode {
     }
 }
 
-fn from_json(path: &Path) -> Result<BytesMut, Failure> {
+fn json_as_payload(path: &Path) -> Result<BytesMut, Failure> {
     let json = if path == Path::new("-") {
         read_input("standard input", Ok(io::stdin().lock()), super::MAX_INPUT)?
     } else {

@@ -4,13 +4,16 @@
 //! a number of its own, 2 usage, 6 name not resolved, 7 cannot connect, 22 status ≥ 400 with `--fail`, 23 standard output
 //! is closed, 28 timed out, 35 TLS, 60 certificate, 67 login refused.
 
+mod call_failure;
 mod connection_lock;
+mod credential_file;
 mod decode;
 mod encode;
 mod exit;
 mod http1;
 mod listen_address;
 mod local_ca;
+mod local_socket;
 mod logging;
 mod message;
 mod output;
@@ -18,6 +21,7 @@ mod private_file;
 mod request_args;
 mod secret_input;
 mod server_tls;
+mod tls_args;
 
 use std::process::ExitCode;
 

@@ -21,7 +21,7 @@ enum Source {
     /// Files, PEM, read again on [`ServerTls::reload`].
     Files { certificates: PathBuf, key: PathBuf },
     /// The authority of this machine's own; a new certificate on each reload.
-    Local { ca: LocalCa, names: Vec<String>, _temporary: Option<TempDir> },
+    Local { ca: Box<LocalCa>, names: Vec<String>, _temporary: Option<TempDir> },
 }
 
 /// The certificate in use, and the source of the next one.
@@ -48,7 +48,7 @@ impl ServerTls {
                 (LocalCa::open(temporary.path())?, Some(temporary))
             }
         };
-        Self::new(Source::Local { ca, names: local_ca::names(addresses, host), _temporary })
+        Self::new(Source::Local { ca: Box::new(ca), names: local_ca::names(addresses, host), _temporary })
     }
 
     fn new(source: Source) -> Result<Self, Failure> {

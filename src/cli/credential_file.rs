@@ -1,0 +1,194 @@
+//! What `onboard` leaves on the disk and `call` and `listen` start from.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::cli::exit::Failure;
+use crate::cli::private_file;
+use crate::cli::tls_args::TlsFiles;
+use crate::ids::VendorThingId;
+use crate::mqtt::{Endpoint, Scheme};
+use crate::thing_if::Credential;
+
+/// The flag that names the file.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CredentialArgs {
+    /// Where the thing's credential is kept. Default: thingif/credential.json under $XDG_STATE_HOME or ~/.local/state.
+    #[arg(long, value_name = "FILE", env = "THINGIF_CREDENTIALS")]
+    credentials: Option<PathBuf>,
+}
+
+impl CredentialArgs {
+    /// The file, whether it exists or not, as an absolute path.
+    pub(crate) fn path(&self) -> Result<PathBuf, Failure> {
+        let path = match &self.credentials {
+            Some(path) => path.clone(),
+            None => state_directory()?.join("thingif/credential.json"),
+        };
+        std::path::absolute(&path)
+            .map_err(|error| Failure::usage(format_args!("{} is not a usable path: {error}", path.display())))
+    }
+}
+
+fn state_directory() -> Result<PathBuf, Failure> {
+    let from = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    from("XDG_STATE_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| from("HOME").map(|home| home.join(".local/state")))
+        .ok_or_else(|| {
+            Failure::usage("there is no HOME to keep the credential in").advise("Name a file with --credentials FILE.")
+        })
+}
+
+/// A thing that has been onboarded, and how to reach its brokers.
+#[derive(Debug, Clone)]
+pub(crate) struct Onboarded {
+    /// The credential for the assigned broker.
+    pub(crate) credential: Credential,
+    /// How to travel there.
+    pub(crate) scheme: Scheme,
+    /// The default broker, where it was onboarded.
+    pub(crate) broker: Endpoint,
+    /// The thing, as its maker names it.
+    pub(crate) vendor_thing_id: VendorThingId,
+    /// Files from which the secrets for another onboarding can be read; the secrets themselves are not kept.
+    pub(crate) app_key_file: Option<PathBuf>,
+    /// As `app_key_file`, for the thing's password.
+    pub(crate) password_file: Option<PathBuf>,
+    /// What TLS needs.
+    pub(crate) tls: TlsFiles,
+}
+
+/// The file's layout.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Layout {
+    /// 1. A newer layout has another number and is refused instead of misread.
+    version: u32,
+    broker: String,
+    scheme: String,
+    #[serde(rename = "vendorThingID")]
+    vendor_thing_id: VendorThingId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    app_key_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password_file: Option<PathBuf>,
+    #[serde(default)]
+    tls: TlsFiles,
+    credential: Value,
+}
+
+const VERSION: u32 = 1;
+
+impl Onboarded {
+    /// Reads `path`.
+    pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display();
+        let text = fs::read(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Failure::usage(format_args!("there is no credential in {shown}"))
+                .advise("Onboard a thing first (`thingif onboard --help`), or name its file with --credentials."),
+            _ => Failure::usage(format_args!("cannot read the credential in {shown}: {error}")),
+        })?;
+        Self::parse(&text).map_err(|what| {
+            Failure::usage(format_args!("{shown} is not a credential: {what}"))
+                .advise("Onboard the thing again with `thingif onboard`.")
+        })
+    }
+
+    fn parse(text: &[u8]) -> Result<Self, String> {
+        // Not serde's own words: they may quote a value.
+        let layout: Layout = serde_json::from_slice(text)
+            .map_err(|error| format!("unexpected content at line {} column {}", error.line(), error.column()))?;
+        if layout.version != VERSION {
+            return Err(format!("it has version {}, and this program reads {VERSION}", layout.version));
+        }
+        let scheme = Scheme::ALL.into_iter().find(|scheme| scheme.as_str() == layout.scheme);
+        Ok(Self {
+            credential: Credential::from_json(layout.credential.to_string()).map_err(|error| error.to_string())?,
+            scheme: scheme.ok_or("its scheme is unknown")?,
+            broker: layout.broker.parse().map_err(|error| format!("{error}"))?,
+            vendor_thing_id: layout.vendor_thing_id,
+            app_key_file: layout.app_key_file,
+            password_file: layout.password_file,
+            tls: layout.tls,
+        })
+    }
+
+    /// Writes `path`, mode 0600, whole or not at all.
+    pub(crate) fn store(&self, path: &Path) -> Result<(), Failure> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::other(format_args!("cannot store the credential in {}: {error}", path.display()))
+        };
+        let layout = Layout {
+            version: VERSION,
+            broker: self.broker.to_string(),
+            scheme: self.scheme.to_string(),
+            vendor_thing_id: self.vendor_thing_id.clone(),
+            app_key_file: self.app_key_file.clone(),
+            password_file: self.password_file.clone(),
+            tls: self.tls.clone(),
+            credential: serde_json::from_str(&self.credential.to_json_exposed()).map_err(|error| failed(&error))?,
+        };
+        let mut text = serde_json::to_string_pretty(&layout).map_err(|error| failed(&error))?;
+        text.push('\n');
+        private_file::write(path, text.as_bytes()).map_err(|error| failed(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn onboarded() -> Onboarded {
+        let credential = r#"{"appID":"app","thingID":"th.1","accessToken":"t0k3n","mqttEndpoint":{"installationID":"i",
+            "username":"u","password":"hunter2","mqttTopic":"me","host":"h","portTCP":1883,"ttl":1}}"#;
+        Onboarded {
+            credential: Credential::from_json(credential).expect("complete"),
+            scheme: Scheme::Mqtts,
+            broker: "mqtts://h".parse().expect("valid"),
+            vendor_thing_id: VendorThingId::new("v").expect("valid"),
+            app_key_file: None,
+            password_file: Some("/p".into()),
+            tls: TlsFiles { ca: Some("/ca.pem".into()), ..TlsFiles::default() },
+        }
+    }
+
+    #[test]
+    fn storing_and_loading_are_inverse() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("c.json");
+        onboarded().store(&path).expect("stored");
+        let again = Onboarded::load(&path).expect("loaded");
+        assert_eq!(again.credential.to_json_exposed(), onboarded().credential.to_json_exposed());
+        assert_eq!((again.scheme, again.broker.to_string()), (Scheme::Mqtts, "mqtts://h:8883".to_owned()));
+        assert_eq!((again.password_file, again.app_key_file), (Some("/p".into()), None));
+        assert_eq!(again.tls.ca, Some("/ca.pem".into()));
+    }
+
+    #[test]
+    fn what_is_no_credential_says_so_without_showing_it() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("c.json");
+        let missing = Onboarded::load(&path).expect_err("nothing there").to_string();
+        assert!(missing.contains("thingif onboard"), "{missing}");
+        onboarded().store(&path).expect("stored");
+        let good = fs::read_to_string(&path).expect("read");
+        for bad in [
+            String::new(),
+            good.replace("\"version\": 1", "\"version\": 2"),
+            good.replace("\"thingID\"", "\"thing\""),
+            good.replace("\"scheme\": \"mqtts\"", "\"scheme\": \"hunter2\""),
+            good.replace("\"vendorThingID\": \"v\"", "\"vendorThingID\": [\"hunter2\"]"),
+        ] {
+            assert_ne!(bad, good);
+            fs::write(&path, &bad).expect("written");
+            let error = Onboarded::load(&path).expect_err(&bad).to_string();
+            assert!(!error.contains("hunter2") && error.contains("is not a credential"), "{error}");
+        }
+    }
+}
