@@ -4,6 +4,8 @@
 //! a number of its own, 2 usage, 6 name not resolved, 7 cannot connect, 22 status ≥ 400 with `--fail`, 23 standard output
 //! is closed, 28 timed out, 35 TLS, 60 certificate, 67 login refused.
 
+mod advertise_arg;
+mod app_args;
 mod call_failure;
 mod connection_lock;
 mod credential_file;

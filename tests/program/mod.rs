@@ -1,0 +1,299 @@
+//! The program under test, run as a user runs it.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Far above what anything here takes, for machines that are busy with something else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const APP: &str = "c1k9abcdef12";
+pub(crate) const APP_KEY: &str = "0123456789abcdef0123456789abcdef";
+
+/// `thingif`, without the settings of whoever runs the tests.
+pub(crate) fn thingif() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thingif"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("THINGIF_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("RUST_LOG").env("XDG_STATE_HOME", "/nonexistent").stdin(Stdio::null());
+    command
+}
+
+/// What a finished command has left.
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Finished {
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| panic!("killed: {:?}; {}", self.status, self.stderr))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.stdout.clone()).expect("standard output is text")
+    }
+
+    /// Standard output, one JSON value a line.
+    pub(crate) fn json_lines(&self) -> Vec<serde_json::Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"))).collect()
+    }
+
+    /// Panics with everything the command said unless it ended with `code`.
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        let shown = String::from_utf8_lossy(&self.stdout).into_owned();
+        assert_eq!(self.code(), code, "stdout: {shown}\nstderr: {}", self.stderr);
+        self
+    }
+}
+
+/// Runs to the end; a command that does not end in time is killed, and that is a failure.
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> Finished {
+    run_with_input(command, b"")
+}
+
+/// As [`run`], with `input` on its standard input.
+#[track_caller]
+pub(crate) fn run_with_input(command: &mut Command, input: &[u8]) -> Finished {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("piped");
+    let input = input.to_owned();
+    let writer = thread::spawn(move || drop(stdin.write_all(&input)));
+    let (done, ended) = mpsc::channel();
+    let id = child.id();
+    let waiter = thread::spawn(move || drop(done.send(child.wait_with_output())));
+    let Ok(output) = ended.recv_timeout(PATIENCE) else {
+        kill(id, "-KILL");
+        panic!("{command:?} did not end");
+    };
+    writer.join().expect("does not panic");
+    waiter.join().expect("does not panic");
+    let Output { status, stdout, stderr } = output.expect("waited for");
+    Finished { status, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }
+}
+
+/// Sends a signal: `-TERM`, `-HUP`, …
+pub(crate) fn kill(id: u32, signal: &str) {
+    let sent = Command::new("kill").arg(signal).arg(id.to_string()).status().expect("kill(1) is there");
+    assert!(sent.success(), "no process {id}");
+}
+
+/// A program that goes on, with its lines as they come. Killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    stderr: Receiver<String>,
+    pub(crate) stdin: Option<ChildStdin>,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let lines = read_lines(child.stdout.take().expect("piped"));
+        let stderr = read_lines(child.stderr.take().expect("piped"));
+        let stdin = child.stdin.take();
+        Self { child, lines, stderr, stdin }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line on standard output.
+    #[track_caller]
+    pub(crate) fn line(&mut self) -> String {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(error) => panic!("no line: {error}; stderr: {}", self.errors()),
+        }
+    }
+
+    /// The next line on standard output, as JSON.
+    #[track_caller]
+    pub(crate) fn json_line(&mut self) -> serde_json::Value {
+        let line = self.line();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"))
+    }
+
+    /// Lines on standard output that have come already.
+    pub(crate) fn lines_so_far(&mut self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
+    /// Waits for a line on standard error that has `part` in it.
+    #[track_caller]
+    pub(crate) fn wait_for_error_line(&mut self, part: &str) -> String {
+        let mut seen = Vec::new();
+        let until = Instant::now() + PATIENCE;
+        while let Ok(line) = self.stderr.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            if line.contains(part) {
+                return line;
+            }
+            seen.push(line);
+        }
+        panic!("{part:?} never came on stderr: {seen:#?}");
+    }
+
+    /// What it has said on standard error since it was last asked.
+    pub(crate) fn errors(&mut self) -> String {
+        self.stderr.try_iter().collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        kill(self.id(), signal);
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("waited for") {
+                return status;
+            }
+            assert!(Instant::now() < until, "it does not end; stderr: {}", self.errors());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_lines(from: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// `thingif serve` on ports of its own choice.
+pub(crate) struct Server {
+    pub(crate) running: Running,
+    pub(crate) ready: serde_json::Value,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With further flags.
+    #[track_caller]
+    pub(crate) fn start_with(flags: &[&str]) -> Self {
+        let mut command = thingif();
+        command.args(["serve", "--app", &format!("{APP}:{APP_KEY}")]);
+        for listener in ["http", "https", "mqtt", "mqtts", "ws", "wss"] {
+            let flag = format!("--{listener}");
+            if !flags.contains(&flag.as_str()) {
+                command.args([&flag, "127.0.0.1:0"]);
+            }
+        }
+        let mut running = Running::start(command.args(flags));
+        let ready = running.json_line();
+        assert_eq!(ready["ready"], true, "{ready}");
+        Self { running, ready }
+    }
+
+    /// `HOST:PORT` of a listener.
+    #[track_caller]
+    pub(crate) fn address(&self, listener: &str) -> &str {
+        self.ready[listener].as_str().unwrap_or_else(|| panic!("no {listener} in {}", self.ready))
+    }
+
+    /// The port of a listener.
+    #[track_caller]
+    pub(crate) fn port(&self, listener: &str) -> u16 {
+        self.address(listener).rsplit(':').next().expect("has a port").parse().expect("a number")
+    }
+}
+
+/// A directory with the files that `onboard` needs.
+pub(crate) struct Thing {
+    dir: tempfile::TempDir,
+}
+
+impl Thing {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(dir.path().join("password"), "thing-password\n").expect("written");
+        std::fs::write(dir.path().join("app-key"), APP_KEY).expect("written");
+        Self { dir }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn credentials(&self) -> PathBuf {
+        self.path("credential.json")
+    }
+
+    /// `thingif VERB --credentials …`
+    pub(crate) fn command(&self, verb: &str) -> Command {
+        let mut command = thingif();
+        command.arg(verb).arg("--credentials").arg(self.credentials());
+        command
+    }
+
+    /// `thingif onboard` at `broker`.
+    pub(crate) fn onboard(&self, broker: &str) -> Command {
+        let mut command = self.command("onboard");
+        command.args(["--broker", broker, "--app", APP, "--thing", "thermostat-17"]);
+        command.arg("--app-key-file").arg(self.path("app-key")).arg("--password-file").arg(self.path("password"));
+        command
+    }
+}
+
+/// Whether a test against programs that nobody here wrote may run; `make test` and CI require it.
+pub(crate) fn foreign_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")])
+        .map(|dir| dir.join(name))
+        .find(|file| is_program(file));
+    if found.is_none() {
+        let required = std::env::var_os("THINGIF_FOREIGN_PROGRAMS").is_some_and(|value| value == "required");
+        let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
+        assert!(
+            !required && !ci,
+            "{name} is not installed, and this run must not skip what needs it: make test installs it"
+        );
+        eprintln!("skipped: {name} is not installed; `make test` installs it");
+    }
+    found
+}
+
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
