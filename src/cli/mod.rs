@@ -22,6 +22,7 @@ mod message;
 mod onboard;
 mod output;
 mod private_file;
+mod redaction;
 mod request_args;
 mod secret_input;
 mod server_tls;
