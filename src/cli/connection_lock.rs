@@ -70,6 +70,13 @@ pub(crate) fn ask(credentials: &Path) -> Result<Asked, Failure> {
     Ok(Asked::Held(ConnectionLock { _file: file, socket: directory.join("socket") }))
 }
 
+/// Says that another process is connected as this thing.
+pub(crate) fn busy(credentials: &Path, holder: Option<u32>) -> Failure {
+    let holder = holder.map_or_else(|| String::from("another process"), |id| format!("process {id}"));
+    Failure::other(format_args!("{holder} holds the connection of {}", credentials.display()))
+        .advise("A thing has one connection: end that process first. `thingif call` works through it meanwhile.")
+}
+
 /// Makes `path` a directory that only its owner, this user, can look into.
 fn private_directory(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {

@@ -60,6 +60,8 @@ pub(crate) struct Onboarded {
     pub(crate) app_key_file: Option<PathBuf>,
     /// As `app_key_file`, for the thing's password.
     pub(crate) password_file: Option<PathBuf>,
+    /// Whether the broker is an ordinary one, where answers need a subscription.
+    pub(crate) response_filter: bool,
     /// What TLS needs.
     pub(crate) tls: TlsFiles,
 }
@@ -78,6 +80,8 @@ struct Layout {
     app_key_file: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     password_file: Option<PathBuf>,
+    #[serde(default)]
+    response_filter: bool,
     #[serde(default)]
     tls: TlsFiles,
     credential: Value,
@@ -115,6 +119,7 @@ impl Onboarded {
             vendor_thing_id: layout.vendor_thing_id,
             app_key_file: layout.app_key_file,
             password_file: layout.password_file,
+            response_filter: layout.response_filter,
             tls: layout.tls,
         })
     }
@@ -131,6 +136,7 @@ impl Onboarded {
             vendor_thing_id: self.vendor_thing_id.clone(),
             app_key_file: self.app_key_file.clone(),
             password_file: self.password_file.clone(),
+            response_filter: self.response_filter,
             tls: self.tls.clone(),
             credential: serde_json::from_str(&self.credential.to_json_exposed()).map_err(|error| failed(&error))?,
         };
@@ -154,6 +160,7 @@ mod tests {
             vendor_thing_id: VendorThingId::new("v").expect("valid"),
             app_key_file: None,
             password_file: Some("/p".into()),
+            response_filter: false,
             tls: TlsFiles { ca: Some("/ca.pem".into()), ..TlsFiles::default() },
         }
     }

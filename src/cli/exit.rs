@@ -3,7 +3,10 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use http::StatusCode;
+
 use crate::mqtt::{LinkError, LinkErrorKind};
+use crate::proto::{ConnectError, OnboardingError, SessionError};
 
 /// Exit statuses, numbered as curl numbers them where curl has the case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,18 @@ pub(crate) enum Exit {
     Certificate = 60,
     /// The broker or the service refused who we are.
     LoginRefused = 67,
+}
+
+/// An error with its causes, outermost first.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// Why a verb did not do what it was asked.
@@ -60,6 +75,7 @@ impl Failure {
         self
     }
 
+    #[cfg(test)]
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
@@ -96,14 +112,9 @@ impl From<&LinkError> for Failure {
             LinkErrorKind::ConnectTimedOut => {
                 (Exit::TimedOut, "Check host and port; a firewall that drops packets looks like this too.")
             }
-            LinkErrorKind::Tls if speaks_of_certificate(error.detail()) => (
-                Exit::Certificate,
-                "Give the authority that signed the broker's certificate with --ca FILE; `thingif serve` names its own in its first line.",
-            ),
             LinkErrorKind::Tls => (
                 Exit::Tls,
-                "The port may not speak TLS, or the certificate is not trusted: give its authority with --ca FILE \
-                 (`thingif serve` names its own in its first line), and use the host name that the certificate has.",
+                "Check that the port speaks TLS: brokers listen for it on 8883 and 12473, and without it on 1883 and 12470.",
             ),
             LinkErrorKind::Refused(_) => (
                 Exit::LoginRefused,
@@ -119,8 +130,29 @@ impl From<&LinkError> for Failure {
     }
 }
 
-fn speaks_of_certificate(detail: &str) -> bool {
-    detail.to_ascii_lowercase().contains("certificate")
+impl From<&ConnectError> for Failure {
+    fn from(error: &ConnectError) -> Self {
+        let said = with_causes(error);
+        if let Some(link) = error.link_error() {
+            let Failure { exit, advice, .. } = Failure::from(link);
+            return Failure { exit, message: said, advice };
+        }
+        match error {
+            ConnectError::Onboarding(OnboardingError::Rejected { status, .. })
+                if matches!(*status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
+            {
+                Failure::new(Exit::LoginRefused, said).advise("Check the thing's password: the one of its first onboarding counts.")
+            }
+            ConnectError::Onboarding(OnboardingError::SchemeNotOffered(_)) => Failure::new(Exit::CannotConnect, said)
+                .advise("Name another way with --assigned mqtt, mqtts, ws or wss."),
+            ConnectError::Onboarding(OnboardingError::TimedOut) | ConnectError::Session(SessionError::SubscribeTimedOut) => {
+                Failure::new(Exit::TimedOut, said).advise(
+                    "The broker took the connection and did not answer. An ordinary broker (mosquitto) needs --response-filter.",
+                )
+            }
+            _ => Failure::other(said),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -135,7 +167,6 @@ mod tests {
             (LinkErrorKind::Tcp, "", 7),
             (LinkErrorKind::ConnectTimedOut, "", 28),
             (LinkErrorKind::Tls, "", 35),
-            (LinkErrorKind::Tls, "certificate verify failed", 60),
             (LinkErrorKind::Refused(RefusedReason::BadUserNameOrPassword), "", 67),
             (LinkErrorKind::Closed, "", 7),
             (LinkErrorKind::Config, "", 2),

@@ -99,7 +99,7 @@ where
             let mut response = Response::new(Bytes::from(failure.message.into_bytes()));
             *response.status_mut() = match failure.fate {
                 Fate::NotSent => StatusCode::SERVICE_UNAVAILABLE,
-                Fate::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+                Fate::NotSentInTime | Fate::TimedOut => StatusCode::GATEWAY_TIMEOUT,
                 Fate::Disconnected => StatusCode::BAD_GATEWAY,
                 Fate::Invalid => StatusCode::BAD_REQUEST,
             };
@@ -135,6 +135,11 @@ fn strip_hop_headers(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     headers.remove("keep-alive");
+}
+
+/// Whether somebody listens at `path`.
+pub(crate) async fn is_served(path: &Path) -> bool {
+    UnixStream::connect(path).await.is_ok()
 }
 
 /// Sends `request` through the socket. `Ok(None)`: nobody listens there.

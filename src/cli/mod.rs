@@ -6,31 +6,44 @@
 
 mod advertise_arg;
 mod app_args;
+mod call;
 mod call_failure;
 mod connection_lock;
 mod credential_file;
 mod decode;
+mod demo;
+mod duration_arg;
 mod encode;
 mod exec;
 mod exit;
 mod http1;
+mod listen;
 mod listen_address;
 mod local_ca;
 mod local_socket;
 mod logging;
 mod message;
+mod narrator;
 mod onboard;
 mod output;
+mod owner;
 mod private_file;
 mod redaction;
 mod request_args;
 mod secret_input;
+mod serve;
+mod server;
 mod server_tls;
+mod session;
+mod tap;
 mod tls_args;
+mod tls_probe;
 
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
+
+use exit::Failure;
 
 /// The largest file or pipe that `encode` and `decode` read, in bytes.
 const MAX_INPUT: u64 = 16 * 1024 * 1024;
@@ -55,6 +68,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Demo(demo::Demo),
+    Serve(serve::Serve),
+    Onboard(onboard::Onboard),
+    Call(call::Call),
+    Listen(listen::Listen),
     Encode(encode::Encode),
     Decode(decode::Decode),
 }
@@ -64,6 +82,11 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::init(cli.verbose);
     let done = match &cli.verb {
+        Verb::Demo(verb) => wait_for(verb.run()),
+        Verb::Serve(verb) => wait_for(verb.run()),
+        Verb::Onboard(verb) => wait_for(verb.run()),
+        Verb::Call(verb) => wait_for(verb.run(cli.verbose > 0)),
+        Verb::Listen(verb) => wait_for(verb.run()),
         Verb::Encode(verb) => verb.run(),
         Verb::Decode(verb) => verb.run(),
     };
@@ -71,6 +94,18 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Runs a verb that does more than one thing at once.
+fn wait_for(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::other(format_args!("cannot start: {error}")))?;
+    let done = runtime.block_on(verb);
+    // What still blocks, such as a name lookup that was given up, does not hold the end up.
+    runtime.shutdown_background();
+    done
 }
 
 #[cfg(test)]

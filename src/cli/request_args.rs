@@ -26,11 +26,6 @@ pub(crate) struct RequestArgs {
 }
 
 impl RequestArgs {
-    /// Whether there is a body.
-    pub(crate) fn has_data(&self) -> bool {
-        self.data.is_some()
-    }
-
     /// Reads the body, if it is elsewhere, and gives both.
     pub(crate) fn read(&self) -> Result<(HeaderMap, Bytes), Failure> {
         let mut headers = HeaderMap::new();

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -45,6 +46,11 @@ impl Finished {
     /// Standard output, one JSON value a line.
     pub(crate) fn json_lines(&self) -> Vec<serde_json::Value> {
         self.text().lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"))).collect()
+    }
+
+    /// Standard output as one JSON value over any number of lines.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}", self.text()))
     }
 
     /// Panics with everything the command said unless it ended with `code`.
@@ -179,6 +185,14 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // In order if it does so soon, so that it takes its temporary files with it.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            kill(self.id(), "-TERM");
+            let until = Instant::now() + Duration::from_secs(10);
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -237,6 +251,104 @@ impl Server {
     }
 }
 
+/// One HTTP call: status and body.
+#[track_caller]
+pub(crate) fn http(
+    address: &str,
+    method: &str,
+    path: &str,
+    authorization: &str,
+    content_type: &str,
+    body: &serde_json::Value,
+) -> (u16, serde_json::Value) {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: {authorization}\r\n\
+         Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    stream.write_all(request.as_bytes()).expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("read");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {answer}"));
+    let status =
+        head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status: {head}"));
+    (status, serde_json::from_str(body).unwrap_or(serde_json::Value::Null))
+}
+
+/// A user who owns a thing.
+pub(crate) struct Owner {
+    address: String,
+    token: String,
+    id: String,
+}
+
+impl Owner {
+    /// Signs up at `server`, logs in, takes possession of the thing that was onboarded.
+    #[track_caller]
+    pub(crate) fn of(server: &Server, vendor_thing_id: &str, password: &str) -> Self {
+        let address = server.address("http").to_owned();
+        let json = "application/json";
+        let login = serde_json::json!({"loginName": "ann", "password": "ann's password"});
+        let basic = "Basic YzFrOWFiY2RlZjEyOjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVm";
+        let (status, signed_up) = http(&address, "POST", &format!("/api/apps/{APP}/users"), basic, json, &login);
+        assert_eq!(status, 201, "{signed_up}");
+        let login = serde_json::json!({"username": "ann", "password": "ann's password"});
+        let (status, token) = http(&address, "POST", &format!("/api/apps/{APP}/oauth2/token"), basic, json, &login);
+        assert_eq!(status, 200, "{token}");
+        let owner = Self {
+            token: format!("Bearer {}", token["access_token"].as_str().expect("a token")),
+            id: token["id"].as_str().expect("an id").to_owned(),
+            address,
+        };
+        let owning = serde_json::json!({
+            "vendorThingID": vendor_thing_id, "thingPassword": password, "owner": format!("user:{}", owner.id),
+        });
+        let path = format!("/thing-if/apps/{APP}/onboardings");
+        let by_owner = "application/vnd.kii.OnboardingWithVendorThingIDByOwner+json";
+        let (status, owned) = http(&owner.address, "POST", &path, &owner.token, by_owner, &owning);
+        assert_eq!(status, 200, "{owned}");
+        owner
+    }
+
+    /// Posts a command; its id.
+    #[track_caller]
+    pub(crate) fn command(&self, thing_id: &str, actions: serde_json::Value) -> String {
+        let path = format!("/thing-if/apps/{APP}/targets/thing:{thing_id}/commands");
+        let body = serde_json::json!({
+            "actions": actions, "issuer": format!("user:{}", self.id), "schema": "Lamp", "schemaVersion": 1,
+        });
+        let (status, created) = http(&self.address, "POST", &path, &self.token, "application/json", &body);
+        assert_eq!(status, 201, "{created}");
+        created["commandID"].as_str().expect("an id").to_owned()
+    }
+
+    /// Reads a command.
+    #[track_caller]
+    pub(crate) fn read(&self, thing_id: &str, command_id: &str) -> serde_json::Value {
+        let path = format!("/thing-if/apps/{APP}/targets/thing:{thing_id}/commands/{command_id}");
+        let (status, command) =
+            http(&self.address, "GET", &path, &self.token, "application/json", &serde_json::Value::Null);
+        assert_eq!(status, 200, "{command}");
+        command
+    }
+
+    /// Reads a command until its state is neither SENDING nor DELIVERED.
+    #[track_caller]
+    pub(crate) fn read_when_finished(&self, thing_id: &str, command_id: &str) -> serde_json::Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let command = self.read(thing_id, command_id);
+            match command["commandState"].as_str() {
+                Some("SENDING" | "DELIVERED") if Instant::now() < until => thread::sleep(Duration::from_millis(20)),
+                _ => return command,
+            }
+        }
+    }
+}
+
 /// A directory with the files that `onboard` needs.
 pub(crate) struct Thing {
     dir: tempfile::TempDir,
@@ -271,6 +383,20 @@ impl Thing {
         command.args(["--broker", broker, "--app", APP, "--thing", "thermostat-17"]);
         command.arg("--app-key-file").arg(self.path("app-key")).arg("--password-file").arg(self.path("password"));
         command
+    }
+}
+
+impl Thing {
+    /// Onboards at `server` over `scheme`; the thing's id.
+    #[track_caller]
+    pub(crate) fn onboard_at(&self, server: &Server, scheme: &str) -> String {
+        let broker = format!("{scheme}://localhost:{}", server.port(scheme));
+        let mut command = self.onboard(&broker);
+        if matches!(scheme, "mqtts" | "wss") {
+            command.args(["--ca", server.ready["ca"].as_str().expect("a local authority")]);
+        }
+        let onboarded = run(command.arg("--json")).expect(0).json();
+        onboarded["thingID"].as_str().expect("an id").to_owned()
     }
 }
 

@@ -1,0 +1,150 @@
+//! The edge and the cloud together: what `serve` runs until it is told to stop, and `demo` for a while.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::rustls::ServerConfig;
+
+use crate::cli::advertise_arg::AdvertiseArg;
+use crate::cli::exit::{Failure, with_causes};
+use crate::cli::server_tls::ServerTls;
+use crate::cloud::{self, Advertise, Cloud};
+use crate::edge::{self, Edge, Listeners, Registry};
+use crate::mqtt::Scheme;
+
+/// The line that says that everything listens.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ready {
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    https: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mqtt: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mqtts: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ws: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wss: Option<SocketAddr>,
+    /// The authority to trust, where the certificate is one of this machine's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca: Option<PathBuf>,
+}
+
+/// The sockets, bound.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    pub(crate) http: Option<TcpListener>,
+    pub(crate) https: Option<TcpListener>,
+    pub(crate) mqtt: Option<TcpListener>,
+    pub(crate) mqtts: Option<TcpListener>,
+    pub(crate) ws: Option<TcpListener>,
+    pub(crate) wss: Option<TcpListener>,
+}
+
+pub(crate) fn address(listener: &Option<TcpListener>) -> Option<SocketAddr> {
+    listener.as_ref().and_then(|listener| listener.local_addr().ok())
+}
+
+impl Sockets {
+    pub(crate) fn ready(&self, tls: Option<&ServerTls>) -> Ready {
+        Ready {
+            ready: true,
+            http: address(&self.http),
+            https: address(&self.https),
+            mqtt: address(&self.mqtt),
+            mqtts: address(&self.mqtts),
+            ws: address(&self.ws),
+            wss: address(&self.wss),
+            ca: tls.and_then(ServerTls::ca_file).map(PathBuf::from),
+        }
+    }
+
+    pub(crate) fn need_tls(&self) -> bool {
+        [&self.https, &self.mqtts, &self.wss].into_iter().any(Option::is_some)
+    }
+
+    pub(crate) fn tls_addresses(&self) -> Vec<IpAddr> {
+        [&self.https, &self.mqtts, &self.wss].into_iter().filter_map(|l| Some(address(l)?.ip())).collect()
+    }
+
+    /// Listeners that are off stay out of what things are told, unless a port was given for them.
+    pub(crate) fn advertise(&self, given: Option<&AdvertiseArg>) -> Advertise {
+        let port = |scheme, listener| given.and_then(|g| g.port(scheme)).or(address(listener).map(|a| a.port()));
+        Advertise {
+            host: given.map(|given| given.host.clone()),
+            tcp: port(Scheme::Mqtt, &self.mqtt),
+            ssl: port(Scheme::Mqtts, &self.mqtts),
+            ws: port(Scheme::Ws, &self.ws),
+            wss: port(Scheme::Wss, &self.wss),
+        }
+    }
+}
+
+/// A cloud with an edge before it, ready to run.
+pub(crate) struct Server {
+    cloud: Cloud,
+    registry: Registry,
+    sockets: Sockets,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl Server {
+    /// Opens the cloud; `options` say everything but who pushes.
+    pub(crate) async fn open(
+        options: cloud::Options,
+        sockets: Sockets,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Result<Self, Failure> {
+        let registry = Registry::new();
+        let pusher = Arc::new(registry.clone());
+        let opened = tokio::task::spawn_blocking(move || Cloud::open(options, pusher)).await;
+        match opened.map_err(|error| Failure::other(format_args!("the cloud did not open: {error}")))? {
+            Ok(cloud) => Ok(Self { cloud, registry, sockets, tls }),
+            Err(error) => Err(Failure::other(with_causes(&error))),
+        }
+    }
+
+    /// Serves until `stop` resolves, or a listener fails; then answers what is under way and closes the store.
+    pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+        let Self { cloud, registry, sockets, tls } = self;
+        let (stopping, stopped) = watch::channel(());
+        let until_stopped = |mut stopped: watch::Receiver<()>| async move { drop(stopped.changed().await) };
+        let mut tasks = JoinSet::new();
+        for (listener, tls) in [(sockets.http, None), (sockets.https, tls.clone())] {
+            if let Some(listener) = listener {
+                tasks.spawn(cloud::http::serve(listener, tls, cloud.clone(), until_stopped(stopped.clone())));
+            }
+        }
+        let edge = Edge::new(cloud.service(), cloud.clone(), registry, edge::Config::default());
+        let listeners = Listeners { mqtt: sockets.mqtt, mqtts: sockets.mqtts, ws: sockets.ws, wss: sockets.wss, tls };
+        tasks.spawn(edge.run(listeners, until_stopped(stopped)));
+
+        let mut failed = tokio::select! {
+            () = stop => None,
+            ended = tasks.join_next() => ended.and_then(|ended| why(ended).err()),
+        };
+        drop(stopping);
+        while let Some(ended) = tasks.join_next().await {
+            failed = failed.or(why(ended).err());
+        }
+        cloud.close().await;
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+fn why(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), Failure> {
+    match ended {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Failure::other(format_args!("a listener failed: {error}"))),
+        Err(error) => Err(Failure::other(format_args!("a listener ended: {error}"))),
+    }
+}
