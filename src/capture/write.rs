@@ -14,6 +14,8 @@ use crate::mqtt::{LinkError, Publish};
 pub struct Writer<W> {
     sink: W,
     redacts: bool,
+    /// Whether the last line may be incomplete: then the next one must not be glued to it.
+    is_torn: bool,
 }
 
 impl<W: io::Write> Writer<W> {
@@ -35,7 +37,7 @@ impl<W: io::Write> Writer<W> {
     }
 
     fn start(sink: W, header: &Header, redacts: bool) -> io::Result<Self> {
-        let mut writer = Self { sink, redacts };
+        let mut writer = Self { sink, redacts, is_torn: false };
         let mut line = Map::new();
         line.insert("capture".into(), VERSION.into());
         line.insert("source".into(), header.source.as_str().into());
@@ -50,7 +52,7 @@ impl<W: io::Write> Writer<W> {
     /// Writes one entry.
     ///
     /// # Errors
-    /// Those of the sink; part of the line may have been written.
+    /// Those of the sink. Part of the line may have been written; the next entry begins a line of its own.
     pub fn write(&mut self, entry: &Entry) -> io::Result<()> {
         let mut line = Map::new();
         line.insert("us".into(), u64::try_from(entry.at.as_micros()).unwrap_or(u64::MAX).into());
@@ -111,9 +113,12 @@ impl<W: io::Write> Writer<W> {
     }
 
     fn line(&mut self, line: Map<String, Value>) -> io::Result<()> {
-        let mut text = Value::Object(line).to_string();
+        let mut text = if self.is_torn { String::from("\n") } else { String::new() };
+        text.push_str(&Value::Object(line).to_string());
         text.push('\n');
-        self.sink.write_all(text.as_bytes())
+        let result = self.sink.write_all(text.as_bytes());
+        self.is_torn = result.is_err();
+        result
     }
 }
 

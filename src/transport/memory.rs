@@ -1,7 +1,7 @@
 //! A network inside the process: the device's [`Transport`] on one end, a broker that a test scripts on the other.
 //!
 //! Nothing here waits by itself: with tokio's paused clock a test runs in virtual time. Messages arrive in order and are
-//! never changed; a fault injector in between makes the network bad.
+//! never changed; [`Fault`](super::fault::Fault) in between makes the network bad.
 //!
 //! ```
 //! use thingif::ids::AppId;

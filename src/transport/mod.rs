@@ -2,9 +2,11 @@
 //!
 //! Both traits are object-safe, so transports wrap each other (recording, faults) and are picked at run time.
 
+pub mod fault;
 pub mod memory;
 #[cfg(feature = "paho")]
 pub mod paho;
+pub mod record;
 
 use std::future::Future;
 use std::pin::Pin;
