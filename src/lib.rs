@@ -10,6 +10,8 @@
 //!  1   proto/           onboarding, session, lifecycle, in_flight, backoff     pure: no I/O, no clock, no runtime
 //!  0   ids  secret  topic  mqtt  frame/  thing_if/  config  capture            pure: bytes and types
 //! ```
+//!
+//! [`wire`] is the account of the protocol itself, with the source of each fact; (`wire` §N) means its section N.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod capture;

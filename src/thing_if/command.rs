@@ -34,7 +34,7 @@ const MAX_DESCRIPTION: usize = 200;
 pub struct CommandRequest {
     /// What is asked for; never empty.
     pub actions: Actions,
-    /// Who asks: a user or a group.
+    /// Who asks: a user or a group by the documentation; a thing is read as well.
     pub issuer: Principal,
     /// Schema name; always there without traits, never with.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +68,7 @@ impl CommandRequest {
         if actions.is_empty() {
             return Err(fields.wrong("actions", "complete: at least one action is required"));
         }
-        let issuer = fields.required("issuer", "`user:{id}` or `group:{id}`")?;
+        let issuer = fields.required("issuer", "a principal such as `user:{id}`")?;
         let (schema, schema_version) = if traits {
             (None, None)
         } else {
@@ -209,7 +209,7 @@ mod tests {
             ("actions", Value::Null, "body has no `actions`"),
             ("actions", json!([]), "`actions` is not complete: at least one action is required"),
             ("actions", json!([1]), "`actions` is not an array of objects with one name each"),
-            ("issuer", json!("u1"), "`issuer` is not `user:{id}` or `group:{id}`"),
+            ("issuer", json!("u1"), "`issuer` is not a principal such as `user:{id}`"),
             ("schema", Value::Null, "body has no `schema`"),
             ("schemaVersion", Value::Null, "body has no `schemaVersion`"),
             ("title", json!("é".repeat(51)), "`title` is not a text of at most 50 characters"),
