@@ -382,10 +382,10 @@ async fn close_ends_calls_and_says_goodbye() {
 async fn connecting_fails_with_its_cause() {
     let (network, broker) = memory::network();
     drop(broker);
-    let error = client::connect(config(), network.clone()).await.err().expect("nobody listens");
+    let error = client::connect(config(), network.clone()).await.expect_err("nobody listens");
     assert_eq!(error.link_error().map(|e| e.kind()), Some(LinkErrorKind::Tcp));
     assert!(matches!(error, ConnectError::Onboarding(_)));
-    let error = client::connect(config().with_resume(credential(0)), network).await.err().expect("nobody listens");
+    let error = client::connect(config().with_resume(credential(0)), network).await.expect_err("nobody listens");
     assert!(matches!(error, ConnectError::Session(_)));
 
     let (network, mut broker) = memory::network();
@@ -393,7 +393,7 @@ async fn connecting_fails_with_its_cause() {
         broker.accept().await.expect("somebody").refuse(RefusedReason::BadUserNameOrPassword);
     });
     let refused = LinkErrorKind::Refused(RefusedReason::BadUserNameOrPassword);
-    assert_eq!(error.err().expect("refused").link_error().map(|e| e.kind()), Some(refused));
+    assert_eq!(error.expect_err("refused").link_error().map(|e| e.kind()), Some(refused));
 }
 
 #[tokio::test(start_paused = true)]

@@ -273,7 +273,8 @@ fn without_ids_no_fault_gives_a_call_a_wrong_answer() {
     // Without ids a duplicate cannot be told from an answer, and a connection does not duplicate QoS 0.
     let mut answered = 0;
     for seed in 0..60 {
-        let faults = Faults { lose: 0.05, max_delay: Duration::from_millis(1500), cut_every: Some(40 * SECOND) };
+        let faults =
+            Faults { lose: 0.05, duplicate: 0.0, max_delay: Duration::from_millis(1500), cut_every: Some(40 * SECOND) };
         // With a small quarantine as well, which overflows.
         let config = patient().with_quarantine(if seed % 3 == 0 { 2 } else { 1024 }).expect("in range");
         let mut world = World::new(config, Script { faults, strip_ids: 1.0, ..Script::default() }, seed);
@@ -288,7 +289,8 @@ fn without_ids_no_fault_gives_a_call_a_wrong_answer() {
 fn a_peer_that_echoes_ids_now_and_then_gives_no_call_a_wrong_answer() {
     let mut answered = 0;
     for seed in 0..60 {
-        let faults = Faults { lose: 0.05, max_delay: Duration::from_millis(1500), cut_every: Some(40 * SECOND) };
+        let faults =
+            Faults { lose: 0.05, duplicate: 0.0, max_delay: Duration::from_millis(1500), cut_every: Some(40 * SECOND) };
         let mut world = World::new(patient(), Script { faults, strip_ids: 0.5, ..Script::default() }, seed);
         world.workload(150);
         world.finish();
@@ -301,7 +303,8 @@ fn a_peer_that_echoes_ids_now_and_then_gives_no_call_a_wrong_answer() {
 fn an_ordinary_broker_that_echoes_and_delivers_across_links_gives_no_call_a_wrong_answer() {
     let mut answered = 0;
     for (seed, strip_ids) in (0..60).map(|seed| (seed, if seed % 2 == 0 { 0.0 } else { 1.0 })) {
-        let faults = Faults { lose: 0.05, max_delay: Duration::from_millis(1500), cut_every: Some(20 * SECOND) };
+        let faults =
+            Faults { lose: 0.05, duplicate: 0.0, max_delay: Duration::from_millis(1500), cut_every: Some(20 * SECOND) };
         let script = Script { faults, strip_ids, ordinary: true, ..Script::default() };
         let mut world = World::new(patient().with_response_filter(true), script, seed);
         world.workload(150);
