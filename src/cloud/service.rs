@@ -14,16 +14,14 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use tower_service::Service;
 
 use super::failure::Failure;
-use crate::edge::{Peer, Role};
-use crate::thing_if::ErrorCode;
 
 /// The longest body of an answer, in bytes. Ours are far shorter; this only bounds what a mistake could cost.
 const MAX_ANSWER: usize = 1 << 20;
 
 /// The cloud as a service for [`Edge`](crate::edge): `http` requests in, `http` responses out, never an error.
 ///
-/// Only `/thing-if/…` exists on this road, only for the application that the connection logged in to, and a connection
-/// to the default broker may only onboard. (`wire` §1.1, §3)
+/// Only `/thing-if/…` exists on this road (`wire` §3). That a connection calls its own application only, and the default
+/// broker takes onboarding requests only, is the edge's to see to.
 #[derive(Clone, Debug)]
 pub struct CloudService {
     router: Router,
@@ -47,31 +45,14 @@ impl Service<Request<Bytes>> for CloudService {
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let mut router = self.router.clone();
         Box::pin(async move {
-            let answered = match refuse(&request) {
-                Some(failure) => failure.into_response(),
-                None => {
-                    let request = request.map(|body| Body::new(Full::new(body)));
-                    router.call(request).await.unwrap_or_else(|error| match error {})
-                }
+            let answered = if request.uri().path().starts_with("/thing-if/") {
+                let request = request.map(|body| Body::new(Full::new(body)));
+                router.call(request).await.unwrap_or_else(|error| match error {})
+            } else {
+                Failure::no_such_path(request.uri().path()).into_response()
             };
             Ok(whole(answered).await)
         })
-    }
-}
-
-/// Why this peer may not send this request over MQTT at all.
-fn refuse(request: &Request<Bytes>) -> Option<Failure> {
-    let path = request.uri().path();
-    let Some(rest) = path.strip_prefix("/thing-if/") else { return Some(Failure::no_such_path(path)) };
-    let peer = request.extensions().get::<Peer>()?;
-    let (app, rest) = rest.strip_prefix("apps/")?.split_once('/')?;
-    if app != peer.app_id.as_str() {
-        Some(Failure::app_not_found(app))
-    } else if peer.role == Role::Onboarding && rest != "onboardings" {
-        let message = "The default MQTT broker only accepts onboarding requests";
-        Some(Failure::new(ErrorCode::OperationNotSupported, message))
-    } else {
-        None
     }
 }
 

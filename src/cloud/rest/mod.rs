@@ -51,3 +51,48 @@ async fn not_found(uri: Uri) -> Failure {
 async fn method_not_allowed(method: Method, uri: Uri) -> Failure {
     Failure::new(ErrorCode::MethodNotAllowed, format!("{method} is not allowed at {}", uri.path()))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use http::StatusCode;
+    use tokio::sync::mpsc;
+    use tower_service::Service as _;
+
+    use super::*;
+
+    fn request(path: &str) -> Request {
+        Request::builder().uri(path).body(Body::empty()).expect("a request")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_in_the_layout_of_every_error() {
+        let panics = get(async || -> StatusCode { panic!("on purpose") });
+        let mut router = Router::new().route("/", panics).layer(middleware::from_fn(detach));
+        let response = router.call(request("/")).await.expect("infallible");
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), 1_000).await.expect("in memory");
+        assert!(body.starts_with(b"{\n  \"errorCode\" : \"UNDEFINED_ERROR\",\n"), "{body:?}");
+        assert!(!body.windows(10).any(|part| part == b"on purpose"), "{body:?}");
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_on_when_nobody_waits_for_it() {
+        let (begun, mut has_begun) = mpsc::channel(1);
+        let (go_on, may_go_on) = tokio::sync::watch::channel(false);
+        let (done, mut is_done) = mpsc::channel(1);
+        let slow = get(async move || {
+            begun.send(()).await.expect("heard");
+            may_go_on.clone().wait_for(|go_on| *go_on).await.expect("told");
+            done.send(()).await.expect("heard");
+        });
+        let mut router: Router = Router::new().route("/", slow).layer(middleware::from_fn(detach));
+        let waiting = tokio::spawn(async move { router.call(request("/")).await });
+        has_begun.recv().await.expect("begun");
+        waiting.abort();
+        assert!(waiting.await.expect_err("aborted").is_cancelled());
+        go_on.send(true).expect("heard");
+        is_done.recv().await.expect("done all the same");
+    }
+}

@@ -12,6 +12,8 @@ mod migrations;
 mod reader;
 mod sqlite;
 pub(crate) mod states;
+#[cfg(test)]
+mod tests;
 pub(crate) mod things;
 pub(crate) mod tokens;
 pub(crate) mod users;

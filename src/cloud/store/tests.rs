@@ -1,0 +1,250 @@
+//! The store as its users see it: durability, isolation, order, bounds.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::task::{Context, Waker};
+
+use super::*;
+use crate::cloud::OpenError;
+use crate::cloud::data_directory::DataDirectory;
+use crate::ids::{AppId, ThingId};
+
+fn app() -> AppId {
+    AppId::new("app").expect("valid")
+}
+
+fn thing(id: &str) -> ThingId {
+    ThingId::new(id).expect("valid")
+}
+
+fn in_memory(queue: usize) -> Arc<dyn Store> {
+    Arc::new(SqliteStore::in_memory(queue, 0).expect("opens"))
+}
+
+fn in_directory(path: &std::path::Path) -> Result<Arc<dyn Store>, OpenError> {
+    Ok(Arc::new(SqliteStore::in_directory(DataDirectory::claim(path)?, 100, 0)?))
+}
+
+async fn put(store: &Arc<dyn Store>, id: &'static str, state: &'static str) -> Result<states::Put, StoreError> {
+    store.write(move |sql: &mut dyn Sql| states::put(sql, &app(), &thing(id), state, 0)).await
+}
+
+async fn get(store: &Arc<dyn Store>, id: &'static str) -> Option<String> {
+    store.read(move |sql: &mut dyn Sql| states::get(sql, &app(), &thing(id))).await.expect("readable")
+}
+
+/// Polls `future` once, which queues its job; it is awaited later.
+fn begin<F: Future>(future: F) -> Pin<Box<F>> {
+    let mut future = Box::pin(future);
+    assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    future
+}
+
+/// Keeps the writer busy until the sender is used or dropped, so that what is queued meanwhile becomes one batch.
+async fn hold(store: &Arc<dyn Store>) -> mpsc::Sender<()> {
+    let (go_on, wait) = mpsc::channel::<()>();
+    let (begun, has_begun) = oneshot::channel();
+    let job: Job = Box::new(move |_| {
+        let _ = begun.send(());
+        let _ = wait.recv();
+        Finished { keep: true, reply: Box::new(|_| {}) }
+    });
+    store.submit_write(job).expect("queued");
+    has_begun.await.expect("begun");
+    go_on
+}
+
+#[tokio::test]
+async fn what_was_written_is_read_at_once() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    for store in [in_memory(100), in_directory(&directory.path().join("d")).expect("opens")] {
+        assert_eq!(get(&store, "t").await, None);
+        assert_eq!(put(&store, "t", "1").await.expect("written"), states::Put::Created);
+        for state in ["2", "3", "4"] {
+            assert_eq!(put(&store, "t", state).await.expect("written"), states::Put::Replaced);
+            assert_eq!(get(&store, "t").await.as_deref(), Some(state));
+        }
+        let stray = |sql: &mut dyn Sql| states::put(sql, &app(), &thing("t"), "5", 0);
+        let _: Result<states::Put, StoreError> = store.read(stray).await;
+        assert_eq!(get(&store, "t").await.as_deref(), Some("4"), "a read changes nothing");
+    }
+}
+
+#[tokio::test]
+async fn requests_that_wait_together_share_a_commit_and_a_failing_one_takes_nobody_along() {
+    let store = in_memory(100);
+    let before = store.commits();
+    let go_on = hold(&store).await;
+    let all: Vec<_> = (0..20_i64)
+        .map(|i| {
+            begin(store.write(move |sql: &mut dyn Sql| {
+                states::put(sql, &app(), &thing(&format!("t{i}")), "{}", 0)?;
+                match i {
+                    7 => Err(StoreError::new(StoreErrorKind::Conflict, "changed its mind")),
+                    9 => panic!("on purpose"),
+                    // Fails in SQL, half-way.
+                    11 => sql.execute("INSERT INTO things (app_id) VALUES ($1)", &["app".into()]).map(drop),
+                    _ => Ok(()),
+                }
+            }))
+        })
+        .collect();
+    drop(go_on);
+    let mut failed = Vec::new();
+    for (i, one) in all.into_iter().enumerate() {
+        if let Err(error) = one.await {
+            failed.push((i, error.kind()));
+        }
+    }
+    let kinds = [(7, StoreErrorKind::Conflict), (9, StoreErrorKind::Unknown), (11, StoreErrorKind::Conflict)];
+    assert_eq!(failed, kinds);
+    let after = store.commits();
+    assert_eq!(after.requests - before.requests, 21);
+    assert_eq!(after.commits - before.commits, 1, "one sync for all");
+    let rows = store.read(|sql: &mut dyn Sql| sql.query("SELECT thing_id FROM thing_states", &[])).await;
+    assert_eq!(rows.map(|rows: Vec<Row>| rows.len()).expect("readable"), 17, "three took back what they had written");
+}
+
+#[tokio::test]
+async fn nothing_is_answered_before_the_commit() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = in_directory(&directory.path().join("d")).expect("opens");
+    let go_on = hold(&store).await;
+    let (ran, has_run) = mpsc::channel();
+    let (answered, mut is_answered) = oneshot::channel();
+    let job: Job = Box::new(move |sql| {
+        states::put(sql, &app(), &thing("t"), "1", 0).expect("written");
+        let _ = ran.send(());
+        Finished { keep: true, reply: Box::new(|committed| assert!(answered.send(committed.is_ok()).is_ok())) }
+    });
+    store.submit_write(job).expect("queued");
+    let last = hold_next(&store);
+    drop(go_on);
+    has_run.recv().expect("executed");
+    // In the same batch another job still runs: nothing is committed, so nothing is answered or seen.
+    assert!(is_answered.try_recv().is_err());
+    assert_eq!(get(&store, "t").await, None);
+    drop(last);
+    assert!(is_answered.await.expect("answered"));
+    assert_eq!(get(&store, "t").await.as_deref(), Some("1"));
+}
+
+/// As [`hold`], for a job that waits in the queue.
+fn hold_next(store: &Arc<dyn Store>) -> mpsc::Sender<()> {
+    let (go_on, wait) = mpsc::channel::<()>();
+    let job: Job = Box::new(move |_| {
+        let _ = wait.recv();
+        Finished { keep: true, reply: Box::new(|_| {}) }
+    });
+    store.submit_write(job).expect("queued");
+    go_on
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_what_was_queued_is_done() {
+    let store = in_memory(2);
+    let go_on = hold(&store).await;
+    let waiting = [("a", "1"), ("b", "2")].map(|(id, state)| begin(put(&store, id, state)));
+    assert_eq!(put(&store, "c", "3").await.map_err(|error| error.kind()), Err(StoreErrorKind::Overloaded));
+    drop(go_on);
+    for one in waiting {
+        one.await.expect("written");
+    }
+    assert_eq!(get(&store, "c").await, None);
+}
+
+#[tokio::test]
+async fn a_write_that_nobody_waits_for_happens() {
+    let store = in_memory(10);
+    let go_on = hold(&store).await;
+    drop(begin(put(&store, "t", "1")));
+    drop(go_on);
+    assert_eq!(get(&store, "t").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn closing_does_what_is_queued_and_lets_the_next_one_in() {
+    let parent = tempfile::tempdir().expect("temporary directory");
+    let path = parent.path().join("d");
+    let store = in_directory(&path).expect("opens");
+    assert!(matches!(in_directory(&path), Err(OpenError::Locked { .. })));
+    let go_on = hold(&store).await;
+    let waiting = begin(put(&store, "t", "1"));
+    let closing = Arc::clone(&store);
+    let closing = tokio::task::spawn_blocking(move || closing.close());
+    drop(go_on);
+    waiting.await.expect("written");
+    closing.await.expect("no panic");
+    assert_eq!(put(&store, "t", "2").await.map_err(|error| error.kind()), Err(StoreErrorKind::Closed));
+    let again = in_directory(&path).expect("opens again");
+    assert_eq!(get(&again, "t").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_command_that_was_being_sent_when_the_service_ended_has_failed() {
+    let parent = tempfile::tempdir().expect("temporary directory");
+    let path = parent.path().join("d");
+    let store = in_directory(&path).expect("opens");
+    let insert = |id: &'static str, state: &'static str| {
+        let command = commands::Command {
+            seq: 0,
+            command_id: id.into(),
+            state: state.into(),
+            issuer: "user:u".into(),
+            actions: "[]".into(),
+            action_results: None,
+            schema: None,
+            schema_version: None,
+            title: None,
+            description: None,
+            metadata: None,
+            fired_by_trigger_id: None,
+            created_at: 1,
+            modified_at: 1,
+        };
+        store.write(move |sql: &mut dyn Sql| commands::insert(sql, &app(), &thing("t"), &command))
+    };
+    let inserted: Result<(), StoreError> = insert("sending", "SENDING").await;
+    inserted.expect("written");
+    let inserted: Result<(), StoreError> = insert("done", "DONE").await;
+    inserted.expect("written");
+    store.close();
+    let store = in_directory(&path).expect("opens again");
+    let listed: Result<_, StoreError> =
+        store.read(|sql: &mut dyn Sql| commands::list(sql, &app(), &thing("t"), i64::MAX, 10)).await;
+    let states: Vec<_> = listed.expect("readable").into_iter().map(|command| (command.seq, command.state)).collect();
+    assert_eq!(states, [(2, "DONE".to_owned()), (1, "SEND_FAILED".to_owned())]);
+}
+
+#[tokio::test]
+async fn the_schema_is_built_in_steps_and_a_newer_one_is_left_alone() {
+    let parent = tempfile::tempdir().expect("temporary directory");
+    let path = parent.path().join("d");
+    in_directory(&path).expect("opens").close();
+    let versions = |sql: &rusqlite::Connection| -> Vec<i64> {
+        let mut statement = sql.prepare("SELECT version FROM schema_migrations ORDER BY version").expect("a table");
+        statement.query_map([], |row| row.get(0)).expect("rows").map(|version| version.expect("a number")).collect()
+    };
+    let direct = rusqlite::Connection::open(path.join("thingif.db")).expect("a database");
+    let steps: Vec<i64> = (1..=migrations::MIGRATIONS.len() as i64).collect();
+    assert_eq!(versions(&direct), steps);
+    in_directory(&path).expect("opens again").close();
+    assert_eq!(versions(&direct), steps, "no step is done twice");
+    direct.execute("INSERT INTO schema_migrations VALUES (999, 0)", []).expect("inserted");
+    drop(direct);
+    match in_directory(&path) {
+        Err(OpenError::NewerSchema { found: 999, known }) => assert_eq!(known, migrations::MIGRATIONS.len()),
+        other => panic!("{:?}", other.err()),
+    }
+}
+
+#[tokio::test]
+async fn parameters_are_told_apart_by_number_not_by_place() {
+    let store = in_memory(10);
+    let query = |sql: &mut dyn Sql| sql.query_one("SELECT $2, $1, $2", &["one".into(), Value::from(2)]);
+    let mut row: Row = store.read(query).await.expect("readable").expect("a row");
+    assert_eq!(row.integer(0).expect("a number"), 2);
+    assert_eq!(row.text(1).expect("a text"), "one");
+    assert_eq!(row.integer(2).expect("a number"), 2);
+}
