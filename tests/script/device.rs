@@ -6,15 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use serde_json::{Value, json};
+use thingif::capture;
 use thingif::config::{Config, Identity};
 use thingif::ids::{AppId, VendorThingId};
-use thingif::mqtt::{LinkErrorKind, Publish, RefusedReason};
 use thingif::proto::{Action, CallId, Event, EventKind, Instant, Lifecycle, LinkId, RequestError};
 use thingif::thing_if::Credential;
-use thingif::topic::{Topic, TopicFilter};
 
 use super::matching::Names;
-use super::steps::{Step, Who};
+use super::steps::{Step, Who, capture_event};
 
 /// How often time may move on without anything being done: more means that the machine spins.
 const MAX_IDLE_TIMEOUTS: usize = 1000;
@@ -188,33 +187,19 @@ fn config(head: &Value) -> Config {
     config
 }
 
+/// What the broker does, read as a line of a capture.
 fn event(step: &Step<'_>, names: &Names) -> Result<EventKind, String> {
-    Ok(match step.kind {
-        "connected" => EventKind::Connected,
-        "subscribed" => EventKind::Subscribed {
-            filter: TopicFilter::new(text(&step.line["filter"])).expect("a filter"),
-            granted: step.line["granted"].as_bool().expect("granted: true or false"),
-        },
-        "received" => {
-            let topic = Topic::new(text(&step.line["topic"])).expect("a topic");
-            EventKind::Received(Publish::new(topic, names.fill(&step.line["payload"])?))
-        }
-        _ => EventKind::Lost(error(text(&step.line["error"])).into()),
-    })
-}
-
-/// The words of captures for why there is no link.
-fn error(word: &str) -> LinkErrorKind {
-    match word {
-        "closed" => LinkErrorKind::Closed,
-        "tcp" => LinkErrorKind::Tcp,
-        "keep-alive" => LinkErrorKind::KeepAlive,
-        _ => {
-            let code = word.strip_prefix("refused-").and_then(|code| code.parse().ok());
-            let reason = code.and_then(RefusedReason::from_code);
-            LinkErrorKind::Refused(reason.unwrap_or_else(|| panic!("unknown error {word:?}")))
-        }
+    let mut line = step.line.clone();
+    if let Some(payload) = line.get_mut("payload") {
+        *payload = form(&names.fill(payload)?);
     }
+    Ok(match capture_event(&line)? {
+        capture::Event::Connected => EventKind::Connected,
+        capture::Event::Refused(error) | capture::Event::Lost(error) => EventKind::Lost(error),
+        capture::Event::Subscribed { filter, granted } => EventKind::Subscribed { filter, granted },
+        capture::Event::Received(publish) => EventKind::Received(publish),
+        other => return Err(format!("cannot hear {other:?}")),
+    })
 }
 
 fn request(step: &Step<'_>) -> Request<Bytes> {

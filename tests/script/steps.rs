@@ -1,6 +1,7 @@
 //! A line of a script.
 
 use serde_json::{Map, Value};
+use thingif::capture;
 
 /// Who acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +62,21 @@ impl<'a> Step<'a> {
         if let Some(odd) = line.keys().find(|key| !known(key)) {
             return Err(format!("{kind:?} has no member {odd:?}"));
         }
+        if line.contains_key("link") {
+            capture_event(line)?;
+        }
         Ok(Self { who, kind, moment: moment(line, who)?, line })
     }
+}
+
+/// Reads a line as one of a capture, which it is but for its time.
+pub(super) fn capture_event(line: &Map<String, Value>) -> Result<capture::Event, String> {
+    let mut line = line.clone();
+    line.insert("us".into(), 0.into());
+    let text = format!("{{\"capture\":1}}\n{}", Value::Object(line));
+    let mut reader = capture::Reader::new(text.as_bytes()).map_err(|error| error.to_string())?;
+    let entry = reader.next().ok_or("a line")?.map_err(|error| error.to_string())?;
+    Ok(entry.event)
 }
 
 fn moment(line: &Map<String, Value>, who: Who) -> Result<Moment, String> {
