@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-/// The longest identifier accepted, in bytes (`wire` §3: `vendorThingID` has 1 to 200 characters).
+/// The longest identifier accepted, in bytes (`wire` §4: `vendorThingID` has 1 to 200 characters).
 pub const MAX_ID_LEN: usize = 200;
 
 /// Why a text is not an identifier.

@@ -37,7 +37,7 @@ impl EndpointKey {
         }
     }
 
-    /// The password of an installation: 64 letters. (`wire` §4, last row)
+    /// The password of an installation: 64 letters. (`wire` §4, at its end)
     pub(crate) fn password(&self, installation: &Installation) -> Secret<String> {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose()).expect("HMAC takes keys of any length");
         // A NUL ends each part, and no part has one: no two installations feed the same bytes.

@@ -1,4 +1,4 @@
-//! New identifiers, shaped like Kii's. (`wire` §4, last row)
+//! New identifiers, shaped like Kii's. (`wire` §4, at its end)
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
