@@ -275,3 +275,44 @@ async fn an_edge_without_a_listener_or_without_its_certificate_says_so() {
     let listeners = Listeners { mqtts: Some(listener), ..Listeners::default() };
     assert_eq!(run(listeners).await, "a listener for TLS needs a TLS configuration");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_thousand_ends_of_every_kind_nothing_is_left() {
+    let edge = start(echo()).await;
+    let address = edge.address;
+    let worker = |number: u64| async move {
+        let mut random = fastrand::Rng::with_seed(number);
+        for _ in 0..125 {
+            let name = format!("device{}", random.u8(..4)); // so that they take over from each other
+            let login = if random.bool() { assigned(&name) } else { anonymous() };
+            let mut client = Client::dial(address).await;
+            let connect = client.encode(&Packet::Connect(Box::new(login)));
+            let request = b"\x30\x25\0\x20p/device1/thing-if/apps/app1/xyzGET";
+            let then = [&b"\xE0\0"[..], b"\xF0", b"\x10\x02\0\0", b"", b"\xC0\0", request, b"\x30\xFF\xFF\x7F\0"];
+            let mut bytes = connect.to_vec();
+            bytes.extend_from_slice(random.choice(then).expect("not empty"));
+            bytes.truncate(random.usize(..=bytes.len() * 2));
+            // The edge may have closed already.
+            let _ = client.try_send_bytes(&bytes).await;
+            if random.bool() {
+                let mut some = [0; 4];
+                let reading = tokio::io::AsyncReadExt::read(&mut client.stream, &mut some);
+                let _ = timeout(Duration::from_millis(1), reading).await;
+            }
+        }
+    };
+    let workers: Vec<_> = (0..8).map(|number| tokio::spawn(worker(number))).collect();
+    for worker in workers {
+        worker.await.expect("no panic");
+    }
+    let registry = edge.registry.clone();
+    timeout(raw_mqtt::PATIENCE, async {
+        while registry.metrics().accepted < 1000 {
+            tokio::task::yield_now().await; // the last ones may still wait to be accepted
+        }
+    })
+    .await
+    .expect("all accepted");
+    timeout(raw_mqtt::PATIENCE, edge.shut_down()).await.expect("in time").expect("no panic").expect("no error");
+    assert_eq!(registry.connections(), Connections::default());
+}

@@ -14,7 +14,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use raw_mqtt::{Answer, Client, id};
 use scripted_edge::{BoxError, anonymous, assigned, describe, echo, service, start, start_with};
 use thingif::edge::{Config, Peer, Role};
-use thingif::mqtt::packet::{Connect, Packet, Protocol};
+use thingif::mqtt::packet::{Connect, Packet, Protocol, PublishPacket};
 use thingif::mqtt::{Qos, Scheme};
 use tokio::sync::{Notify, Semaphore};
 
@@ -205,7 +205,7 @@ async fn a_thousand_pipelined_puts_on_one_path_leave_the_last_value() {
         // The path is the same in any letter case and with any query.
         let target = if number % 2 == 0 { "thing" } else { "THING" };
         let topic = format!("p/device/thing-if/apps/app1/targets/{target}:th.1/states?n={number}");
-        let publish = thingif::mqtt::packet::PublishPacket {
+        let publish = PublishPacket {
             dup: false,
             retain: false,
             qos: Qos::AtMostOnce,
@@ -246,6 +246,30 @@ async fn a_slow_path_delays_no_other() {
     assert_eq!(client.answer().await.body, "first");
     gate.notify_one();
     assert_eq!(client.answer().await.body, "second");
+}
+
+#[tokio::test]
+async fn a_slow_request_holds_up_no_answer_before_it_on_its_own_path() {
+    let edge = start(service(|request: Request<Bytes>| async move {
+        if request.body() == "never" {
+            std::future::pending::<()>().await;
+        }
+        Ok(Response::new(request.into_body()))
+    }))
+    .await;
+    let mut client = edge.assigned("device").await;
+    let mut all = Vec::new();
+    for body in ["1", "2", "3", "never", "5"] {
+        let payload = Bytes::from(format!("PUT\n\n{body}"));
+        let topic = raw_mqtt::topic(STATES);
+        let publish = PublishPacket { dup: false, retain: false, qos: Qos::AtMostOnce, id: None, topic, payload };
+        all.extend_from_slice(&client.encode(&Packet::Publish(publish)));
+    }
+    client.send_bytes(&all).await;
+    for body in ["1", "2", "3"] {
+        assert_eq!(client.answer().await.body, body);
+    }
+    client.ping().await;
 }
 
 #[tokio::test]

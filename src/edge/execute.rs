@@ -1,7 +1,8 @@
 //! Requests to the service and back, in lanes.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -31,6 +32,9 @@ where
 {
 }
 
+/// While a lane's calls end without waiting, their answers leave in batches of this size: a write costs more than a call.
+const ANSWERS_PER_WAKE: usize = 16;
+
 /// Executes the requests of one lane until none is left.
 ///
 /// Runs as a task of its own: a device that disconnects cancels nothing, and a slow lane delays no other.
@@ -43,16 +47,36 @@ pub(super) async fn run_lane<S: Backend>(
     _task: Task,
 ) {
     let mut job = first;
+    // Answers left since the connection was last woken.
+    let mut left = 0;
     loop {
         let Job { topic, request_id, request } = job;
         live.registry.counters().requests.add();
-        let response = execute(service.clone(), request, &live).await;
+        let response = {
+            let mut call = pin!(execute(service.clone(), request, &live));
+            poll_fn(|cx| {
+                let response = call.as_mut().poll(cx);
+                if response.is_pending() && left > 0 {
+                    left = 0;
+                    session.wake();
+                }
+                response
+            })
+            .await
+        };
         let answer = Answer { topic, frame: answer::encode(response, request_id) };
         live.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if !session.answer(answer) {
+        if session.answer(answer) {
+            left += 1;
+        } else {
             live.registry.counters().undeliverable_answers.add();
         }
-        match session.next_in_lane(key) {
+        let next = session.next_in_lane(key);
+        if next.is_none() || left >= ANSWERS_PER_WAKE {
+            left = 0;
+            session.wake();
+        }
+        match next {
             Some(next) => job = next,
             None => return,
         }

@@ -108,15 +108,19 @@ impl Session {
         .await
     }
 
-    /// Leaves an answer. `false` when the connection has ended.
+    /// Leaves an answer, which the connection takes at the latest after [`Session::wake`]. `false` when it has ended.
     pub(super) fn answer(&self, answer: Answer) -> bool {
         let mut outbox = self.outbox();
         if outbox.state == State::Ended {
             return false;
         }
         outbox.answers.push_back(answer);
-        wake(outbox);
         true
+    }
+
+    /// Has the connection look at what was left.
+    pub(super) fn wake(&self) {
+        wake(self.outbox());
     }
 
     /// Leaves a push, unless `limit` of them are waiting.
