@@ -65,7 +65,7 @@ def onboard(vendor_thing_id):
             "vendorThingID": vendor_thing_id,
             "topic": answers[0].topic,
             "qos": answers[0].qos,
-            "retain": answers[0].retain,
+            "retain": bool(answers[0].retain),
             "payload": answers[0].payload.decode(),
             "acknowledged": acknowledged.is_set(),
         }

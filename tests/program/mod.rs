@@ -15,6 +15,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const APP: &str = "c1k9abcdef12";
 pub(crate) const APP_KEY: &str = "0123456789abcdef0123456789abcdef";
 
+/// `Authorization` of an app: its id and key in Base64.
+pub(crate) const BASIC: &str = "Basic YzFrOWFiY2RlZjEyOjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVm";
+
 /// `thingif`, without the settings of whoever runs the tests.
 pub(crate) fn thingif() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thingif"));
@@ -160,6 +163,17 @@ impl Running {
         panic!("{part:?} never came on stderr: {seen:#?}");
     }
 
+    /// Whether a line on standard error has `part` in it before the end of all lines.
+    pub(crate) fn wait_for_error_line_or_end(&mut self, part: &str) -> bool {
+        let until = Instant::now() + PATIENCE;
+        while let Ok(line) = self.stderr.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            if line.contains(part) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// What it has said on standard error since it was last asked.
     pub(crate) fn errors(&mut self) -> String {
         self.stderr.try_iter().collect::<Vec<_>>().join("\n")
@@ -292,11 +306,10 @@ impl Owner {
         let address = server.address("http").to_owned();
         let json = "application/json";
         let login = serde_json::json!({"loginName": "ann", "password": "ann's password"});
-        let basic = "Basic YzFrOWFiY2RlZjEyOjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVm";
-        let (status, signed_up) = http(&address, "POST", &format!("/api/apps/{APP}/users"), basic, json, &login);
+        let (status, signed_up) = http(&address, "POST", &format!("/api/apps/{APP}/users"), BASIC, json, &login);
         assert_eq!(status, 201, "{signed_up}");
         let login = serde_json::json!({"username": "ann", "password": "ann's password"});
-        let (status, token) = http(&address, "POST", &format!("/api/apps/{APP}/oauth2/token"), basic, json, &login);
+        let (status, token) = http(&address, "POST", &format!("/api/apps/{APP}/oauth2/token"), BASIC, json, &login);
         assert_eq!(status, 200, "{token}");
         let owner = Self {
             token: format!("Bearer {}", token["access_token"].as_str().expect("a token")),
