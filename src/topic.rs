@@ -54,6 +54,12 @@ fn check(text: &str) -> Result<(), InvalidTopic> {
     }
 }
 
+/// Whether there is neither NUL nor wildcard. Without an early exit the compiler checks 16 bytes at a time, which makes
+/// this the cheapest part of reading a PUBLISH instead of the dearest.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |plain, &b| plain & !matches!(b, 0 | b'+' | b'#'))
+}
+
 /// A topic name: non-empty UTF-8 without NUL or wildcards, at most 65,535 bytes. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic(Arc<str>);
@@ -64,6 +70,9 @@ impl Topic {
     /// # Errors
     /// [`InvalidTopic`] names the first offending byte.
     pub fn new(text: &str) -> Result<Self, InvalidTopic> {
+        if !text.is_empty() && text.len() <= MAX_TOPIC_LEN && is_plain(text.as_bytes()) {
+            return Ok(Self(text.into()));
+        }
         check(text)?;
         match text.bytes().position(|b| matches!(b, b'+' | b'#')) {
             Some(offset) => Err(InvalidTopic::Wildcard(offset)),

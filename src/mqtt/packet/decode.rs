@@ -245,9 +245,14 @@ impl Decoder {
         let mut fields = Fields::new(&buf[..payload_at], header.len);
         let topic = fields.topic()?;
         let id = if after_topic == 0 { None } else { Some(fields.id()?) };
-        buf.advance(payload_at);
-        // An empty payload must not keep the whole buffer alive.
-        let payload = if kept == 0 { Bytes::new() } else { buf.split_to(kept).freeze() };
+        let payload = if kept == 0 {
+            buf.advance(payload_at);
+            Bytes::new() // an empty slice would keep the whole buffer alive
+        } else {
+            let mut packet = buf.split_to(payload_at + kept).freeze();
+            packet.advance(payload_at);
+            packet
+        };
         if !is_oversize {
             // DUP means nothing at QoS 0 and is read as absent.
             let dup = header.flags & 8 != 0 && id.is_some();
