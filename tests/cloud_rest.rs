@@ -969,6 +969,18 @@ async fn request_lines_in_absolute_form_are_taken() {
 }
 
 #[tokio::test]
+async fn application_headers_beside_a_token_are_not_looked_at() {
+    let world = World::new().await;
+    let bearer = world.fill("Bearer $thing");
+    let headers = [("Authorization", bearer.as_str()), ("X-Kii-AppID", "another"), ("X-Kii-AppKey", "wrong")];
+    for road in [&world.service, &world.served.http] {
+        let answer = road.send("PUT", &world.fill(STATES), &headers, "{}").await;
+        assert!(matches!(answer.status, 201 | 204), "{answer:?}");
+    }
+    world.served.stop().await;
+}
+
+#[tokio::test]
 async fn one_connection_serves_many_requests_and_is_closed_at_shutdown() {
     let world = World::new().await;
     let mut stream = tokio::net::TcpStream::connect(world.served.address).await.expect("listening");

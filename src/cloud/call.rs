@@ -175,6 +175,8 @@ fn application(
     let text = |name: &str| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let (named, key) = match authorization {
         Authorization::Basic(app, key) => (Some(app.as_str()), Some(key.clone())),
+        // The token says more. Some clients send the other two along with it; they are not looked at. (`wire` §2.1)
+        Authorization::Bearer(_) if params.contains_key("app") => (None, None),
         _ => (text("x-kii-appid"), text("x-kii-appkey").map(Secret::from)),
     };
     let app = match (params.get("app").map(String::as_str), named) {

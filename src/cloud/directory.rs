@@ -69,3 +69,68 @@ fn unavailable(error: StoreError) -> RefusedReason {
     }
     RefusedReason::ServerUnavailable
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::net::SocketAddr;
+    use std::pin::Pin;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::cloud::Options;
+    use crate::edge::{PushOutcome, Pusher};
+    use crate::ids::ClientId;
+    use crate::mqtt::packet::Protocol;
+    use crate::mqtt::{Credentials, Scheme};
+
+    struct Nobody;
+
+    impl Pusher for Nobody {
+        fn push<'a>(&'a self, _: &'a ClientId, _: Bytes) -> Pin<Box<dyn Future<Output = PushOutcome> + Send + 'a>> {
+            Box::pin(async { PushOutcome::NotConnected })
+        }
+
+        fn claim<'a>(&'a self, _: &'a ClientId, _: u64) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+            Box::pin(async {})
+        }
+
+        fn disconnect<'a>(&'a self, _: &'a ClientId) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+            Box::pin(async {})
+        }
+    }
+
+    fn login(key: &str, remote: [u8; 4]) -> Login {
+        let app = AppId::new("app").expect("valid");
+        Login {
+            protocol: Protocol::V311,
+            credentials: Credentials::anonymous(&app, &key.into()),
+            scheme: Scheme::Mqtt,
+            remote: SocketAddr::from((remote, 4711)),
+            local: SocketAddr::from(([127, 0, 0, 1], 1883)),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wrong_keys_delay_their_address_and_nobody_else_who_is_anonymous() {
+        let apps = vec![(AppId::new("app").expect("valid"), "right".into())];
+        let cloud = Cloud::open(Options { apps, ..Options::default() }, Arc::new(Nobody)).expect("opens");
+        let begin = Instant::now();
+        for _ in 0..20 {
+            let refused = cloud.admit(&login("wrong", [192, 0, 2, 1])).await;
+            assert_eq!(refused.err(), Some(RefusedReason::BadUserNameOrPassword));
+        }
+        assert_eq!(begin.elapsed().as_millis(), 0, "so many may be somebody's mistake");
+        for _ in 0..10 {
+            let _ = cloud.admit(&login("wrong", [192, 0, 2, 1])).await;
+        }
+        let begin = Instant::now();
+        cloud.admit(&login("right", [192, 0, 2, 2])).await.expect("admitted");
+        assert_eq!(begin.elapsed().as_millis(), 0);
+        cloud.admit(&login("right", [192, 0, 2, 1])).await.expect("delayed, never refused");
+        assert_eq!(begin.elapsed().as_secs(), 4, "the longest delay there is");
+    }
+}

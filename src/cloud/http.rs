@@ -101,11 +101,18 @@ pub async fn serve(
             let _ = stream.set_nodelay(true);
             match tls {
                 None => converse(stream, accepted, router, ending).await,
-                Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => converse(stream, accepted, router, ending).await,
-                    Ok(Err(error)) => tracing::debug!(%error, %remote, "TLS handshake failed"),
-                    Err(_) => tracing::debug!(%remote, "TLS handshake timed out"),
-                },
+                Some(tls) => {
+                    let mut until = ending.clone();
+                    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
+                    tokio::select! {
+                        () = async { drop(until.wait_for(|ending| *ending).await) } => {}
+                        shaken = handshake => match shaken {
+                            Ok(Ok(stream)) => converse(stream, accepted, router, ending).await,
+                            Ok(Err(error)) => tracing::debug!(%error, %remote, "TLS handshake failed"),
+                            Err(_) => tracing::debug!(%remote, "TLS handshake timed out"),
+                        },
+                    }
+                }
             }
         });
     }
