@@ -41,6 +41,57 @@ pub struct Listeners {
 /// An MQTT 3.1 and 3.1.1 server for exactly this protocol: frames become requests to `S`, its responses frames.
 ///
 /// See the [module](super) for what it does with what it receives.
+///
+/// ```no_run
+/// use std::convert::Infallible;
+/// use std::future::{Ready, ready};
+/// use std::task::{Context, Poll};
+///
+/// use bytes::Bytes;
+/// use http::{Request, Response};
+/// use thingif::edge::{Admission, Config, Directory, Edge, Listeners, Login, Registry, Role};
+/// use thingif::ids::AppId;
+/// use thingif::mqtt::RefusedReason;
+///
+/// /// Answers every request with its own body.
+/// #[derive(Clone)]
+/// struct Mirror;
+///
+/// impl tower_service::Service<Request<Bytes>> for Mirror {
+///     type Response = Response<Bytes>;
+///     type Error = Infallible;
+///     type Future = Ready<Result<Response<Bytes>, Infallible>>;
+///
+///     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+///         Poll::Ready(Ok(()))
+///     }
+///
+///     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+///         ready(Ok(Response::new(request.into_body())))
+///     }
+/// }
+///
+/// /// Lets every client onboard, and nothing else.
+/// struct Everybody(AppId);
+///
+/// impl Directory for Everybody {
+///     async fn admit(&self, login: &Login) -> Result<Admission, RefusedReason> {
+///         match login.credentials.client_id.is_anonymous() {
+///             true => Ok(Admission { role: Role::Onboarding, app_id: self.0.clone() }),
+///             false => Err(RefusedReason::BadUserNameOrPassword),
+///         }
+///     }
+/// }
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let directory = Everybody(AppId::new("c1k9abcdef12")?);
+/// let edge = Edge::new(Mirror, directory, Registry::new(), Config::default());
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:1883").await?;
+/// let listeners = Listeners { mqtt: Some(listener), ..Listeners::default() };
+/// edge.run(listeners, std::future::pending::<()>()).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Edge<S, D> {
     service: S,
     directory: Arc<D>,
@@ -119,7 +170,8 @@ impl<S: Backend, D: Directory> Edge<S, D> {
     }
 
     fn connect_deadline(&self) -> Instant {
-        Instant::now() + self.live.config.connect_timeout
+        let now = Instant::now();
+        now.checked_add(self.live.config.connect_timeout).unwrap_or(now + A_YEAR)
     }
 
     async fn serve<W: Wire>(self, wire: Box<W>, origin: Origin, deadline: Instant, place: Place) {
@@ -208,6 +260,9 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
+
+/// Stands for times that no clock can show.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

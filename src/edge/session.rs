@@ -228,3 +228,78 @@ fn wake(mut outbox: MutexGuard<'_, Outbox>) {
         waker.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        Session::new(ConnectionId(1))
+    }
+
+    fn job(body: &'static str) -> Job {
+        let topic = Topic::new("p/me/x").expect("valid");
+        Job { topic, request_id: None, request: Request::new(Bytes::from_static(body.as_bytes())) }
+    }
+
+    fn answer() -> Answer {
+        Answer { topic: Topic::new("p/me/x").expect("valid"), frame: Bytes::from_static(b"200") }
+    }
+
+    fn body(job: Option<Job>) -> Option<Bytes> {
+        job.map(|job| job.request.into_body())
+    }
+
+    #[test]
+    fn a_lane_hands_out_one_request_at_a_time_in_order_and_closes_when_empty() {
+        let session = session();
+        assert_eq!(body(session.enqueue(1, job("a"))), Some(Bytes::from("a")), "the first is for the caller");
+        assert_eq!(body(session.enqueue(1, job("b"))), None);
+        assert_eq!(body(session.enqueue(2, job("other"))), Some(Bytes::from("other")), "another lane");
+        assert_eq!(body(session.enqueue(1, job("c"))), None);
+        assert_eq!(body(session.next_in_lane(1)), Some(Bytes::from("b")));
+        assert_eq!(body(session.next_in_lane(1)), Some(Bytes::from("c")));
+        assert_eq!(body(session.next_in_lane(1)), None);
+        assert_eq!(body(session.enqueue(1, job("d"))), Some(Bytes::from("d")), "opened again");
+        assert_eq!(body(session.next_in_lane(2)), None);
+        assert_eq!(body(session.next_in_lane(1)), None);
+        assert!(session.lanes().is_empty() && session.lanes().capacity() == 0);
+    }
+
+    #[test]
+    fn an_ended_session_takes_nothing_and_counts_what_nobody_took() {
+        let session = session();
+        session.subscribe();
+        assert!(session.answer(answer()) && session.answer(answer()));
+        assert_eq!(session.push(Bytes::new(), 1), PushOutcome::Queued);
+        assert_eq!(session.ended(), 2);
+        assert!(!session.answer(answer()));
+        assert_eq!(session.push(Bytes::new(), 1), PushOutcome::NotConnected);
+        session.end(Ending::Revoked);
+        let taken = session.take(true, Waker::noop());
+        assert!(taken.ending.is_none() && taken.answers.is_empty() && taken.pushes.is_empty());
+    }
+
+    #[test]
+    fn the_first_reason_to_end_stays_and_beats_finishing() {
+        let session = session();
+        session.finish();
+        assert!(session.take(true, Waker::noop()).is_finishing);
+        session.end(Ending::TakenOver);
+        session.end(Ending::Revoked);
+        session.finish();
+        assert_eq!(session.take(true, Waker::noop()).ending, Some(Ending::TakenOver));
+    }
+
+    #[test]
+    fn without_room_everything_stays() {
+        let session = session();
+        session.subscribe();
+        session.answer(answer());
+        session.push(Bytes::from_static(b"{}"), 1);
+        let taken = session.take(false, Waker::noop());
+        assert!(taken.answers.is_empty() && taken.pushes.is_empty());
+        let taken = session.take(true, Waker::noop());
+        assert_eq!((taken.answers.len(), taken.pushes.len()), (1, 1));
+    }
+}

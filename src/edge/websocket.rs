@@ -3,6 +3,9 @@
 //! Packets may come split over messages or several in one; they leave as exactly one packet in one unfragmented binary
 //! frame, because a widespread client library leaves the second packet of a frame lying until more bytes arrive. The same
 //! library reads the answer to the upgrade with one `recv` of 1024 bytes: it is short, and one write.
+//!
+//! tungstenite writes whole frames to the `log` crate at level trace. Nothing in this project listens there; a program that
+//! installs a logger for it should keep `tungstenite` above trace, because the frames hold tokens.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
