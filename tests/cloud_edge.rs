@@ -230,9 +230,9 @@ async fn each_connection_reaches_what_its_login_opened_and_no_more() {
     let topic = text(&thing["mqttEndpoint"], "mqttTopic");
     device.request(&format!("p/{topic}/{}", states.replace(APP, OTHER_APP)), &bearer).await;
     assert_eq!(device.answer().await.error_code(), "OPERATION_NOT_SUPPORTED");
-    // Onboarding by thing needs the key, and this connection did not show it.
+    // Its password says as much as the key does.
     device.request(&format!("p/{topic}/{}", onboardings(APP)), &post).await;
-    assert_eq!(device.answer().await.error_code(), "UNAUTHORIZED");
+    assert_eq!(device.answer().await.status, "200");
     world.stop().await;
 }
 

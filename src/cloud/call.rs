@@ -20,7 +20,7 @@ use super::failure::Failure;
 use super::http::Accepted;
 use super::store::{Sql, things, tokens};
 use super::token::TokenHash;
-use crate::edge::{Peer, Role};
+use crate::edge::Peer;
 use crate::ids::{AppId, ThingId};
 use crate::secret::Secret;
 use crate::thing_if::{InvalidBody, Principal, media_type};
@@ -35,7 +35,7 @@ pub(crate) struct Call {
     pub(crate) app: AppId,
     /// Who says to be calling.
     pub(crate) authorization: Authorization,
-    /// Whether the request proves that its sender knows the application's key.
+    /// Whether the request, or the connection it came on, proves that its sender belongs to the application.
     pub(crate) knows_app_key: bool,
     /// The peer's address, where known.
     pub(crate) remote: Option<IpAddr>,
@@ -143,8 +143,9 @@ impl FromRequestParts<Cloud> for Call {
         let (app, key_given) = application(cloud, &params, &parts.headers, &authorization)?;
         let remote = remote.map(|address| address.ip());
         let knows_app_key = match key_given {
-            // The CONNECT of the default broker carried the key. (`wire` §1.1)
-            None => peer.is_some_and(|peer| peer.role == Role::Onboarding && peer.app_id == app),
+            // The CONNECT of the default broker carried the key; that of the assigned one a password which only an
+            // onboarding gives away. Both may onboard things. (`wire` §1.1, §8)
+            None => peer.is_some_and(|peer| peer.app_id == app),
             Some(key) if cloud.accepts_app_key(&app, &key) => true,
             Some(_) => {
                 let attempt = cloud.begin_login(remote, None).await;
