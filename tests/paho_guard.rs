@@ -181,6 +181,41 @@ fn a_burst_of_four_hundred_connects_and_as_many_closes() {
     }
 }
 
+/// Paho's socket pair cannot be told from others then, and stays as it is.
+#[test]
+fn an_application_that_used_paho_before_is_slowed_down_but_does_not_hang() {
+    let body = || {
+        let _own = paho_mqtt::AsyncClient::new("mqtt://127.0.0.1:1").expect("a client");
+        run(async {
+            let broker = Broker::start(Scheme::Mqtt, None, Manners::default()).await;
+            let server = Authority::new().issue("localhost").server(None);
+            let untrusted = Broker::start(Scheme::Mqtts, Some(server), Manners::default()).await;
+            let trusted = Authority::new();
+            let mut options = Options::default();
+            options.tls = Tls { ca_file: Some(trusted.file.clone()), ..Tls::default() };
+            let transport = Paho::new(options).expect("usable options");
+            let (tcp, tls) = (broker.endpoint(), untrusted.endpoint_at("localhost"));
+            let mut burst = JoinSet::new();
+            for n in 0..400 {
+                let (transport, endpoint) = (transport.clone(), tcp.clone());
+                burst.spawn(async move { connect(&transport, &endpoint, n).await.expect("accepted") });
+            }
+            let links = timeout(PATIENCE, burst.join_all()).await.expect("no hang");
+            drop(links);
+            eventually("all are closed", || broker.open() == 0).await;
+            cycles("certificate not trusted, pair blocks", 500, 16, move |n| {
+                let (transport, endpoint) = (transport.clone(), tls.clone());
+                async move { drop(connect(&transport, &endpoint, n).await.map(drop).expect_err("not trusted")) }
+            })
+            .await;
+        });
+    };
+    let name = "an_application_that_used_paho_before_is_slowed_down_but_does_not_hang";
+    if let Some(ended) = isolated(name, LIMIT, &[], body) {
+        ended.succeeded();
+    }
+}
+
 #[test]
 fn refused_ports() {
     let body = || {
@@ -346,6 +381,9 @@ fn processor_time() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// Its number on every Linux.
+const SIGABRT: i32 = 6;
+
 /// Documented and not curable here: a PUBLISH on such a topic aborts the process. If this fails, paho has been repaired.
 fn aborts(name: &str, publish: &'static [u8]) {
     let body = || {
@@ -358,13 +396,8 @@ fn aborts(name: &str, publish: &'static [u8]) {
         });
     };
     if let Some(ended) = isolated(name, LIMIT, &[], body) {
-        assert_eq!(ended.status.signal(), Some(libc_sigabrt()), "{ended:?}");
+        assert_eq!(ended.status.signal(), Some(SIGABRT), "{ended:?}");
     }
-}
-
-/// SIGABRT on every Linux.
-fn libc_sigabrt() -> i32 {
-    6
 }
 
 #[test]

@@ -53,12 +53,15 @@ pub(super) async fn run(
 ) {
     let slot = guard.slot().await;
     if reply.is_closed() {
-        return;
+        return Guard::done(slot);
     }
     let scheme = settings.scheme;
     let (client, mut token) = match start(settings, &inbox) {
         Ok(started) => started,
-        Err(error) => return drop(reply.send(Err(Refusal { error, stray: false }))),
+        Err(error) => {
+            Guard::done(slot);
+            return drop(reply.send(Err(Refusal { error, stray: false })));
+        }
     };
     let outcome = tokio::select! {
         outcome = &mut token => outcome,
@@ -66,7 +69,7 @@ pub(super) async fn run(
     };
     let _ = client.is_connected();
     drop(token);
-    drop(slot);
+    Guard::done(slot);
     if let Err(error) = outcome {
         destroy(client, guard).await;
         let refusal = Refusal { error: failure::connect(&error, scheme), stray: failure::is_stray(&error) };
@@ -101,9 +104,10 @@ fn start(settings: Settings, inbox: &Arc<Inbox>) -> Result<(AsyncClient, Token),
 
 /// Drops a client on this thread, after paho's callbacks. Paho sends DISCONNECT if it is still connected.
 async fn destroy(client: AsyncClient, guard: &Guard) {
-    let _slot = guard.slot().await;
+    let slot = guard.slot().await;
     let _ = client.is_connected();
     drop(client);
+    Guard::done(slot);
 }
 
 /// How far the wish to end has come.

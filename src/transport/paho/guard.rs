@@ -15,6 +15,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use paho_mqtt::AsyncClient;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -28,6 +29,10 @@ type Job = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 /// Connects and closes that may be under way together when the socket pair still blocks: ten were measured to be safe,
 /// a hundred not.
 const AT_A_TIME: usize = 10;
+
+/// For how long after its end such a connect or close still counts as under way: paho's reader takes two bytes out of the
+/// pair each time it comes round.
+const DRAIN: Duration = Duration::from_millis(20);
 
 /// How often the keeper is made anew when other threads opened sockets in the same moment. Each costs two descriptors.
 #[cfg(target_os = "linux")]
@@ -60,11 +65,21 @@ impl Guard {
             .map_err(|_| LinkError::new(LinkErrorKind::Config, "paho's thread has ended"))
     }
 
-    /// Leave to connect or to close; at once unless the socket pair blocks.
+    /// Leave to connect or to close; at once unless the socket pair blocks. To be given back with [`done`](Self::done).
     pub(super) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         match &self.slots {
             Some(slots) => Arc::clone(slots).acquire_owned().await.ok(),
             None => None,
+        }
+    }
+
+    /// Ends what [`slot`](Self::slot) began.
+    pub(super) fn done(slot: Option<OwnedSemaphorePermit>) {
+        if let Some(slot) = slot {
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(DRAIN).await;
+                drop(slot);
+            });
         }
     }
 }
