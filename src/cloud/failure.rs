@@ -116,7 +116,7 @@ impl Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error.kind() {
-            StoreErrorKind::Overloaded | StoreErrorKind::Closed => Self::overloaded(),
+            StoreErrorKind::Overloaded | StoreErrorKind::Closed | StoreErrorKind::RolledBack => Self::overloaded(),
             StoreErrorKind::Unknown => {
                 tracing::error!(%error, "a request may or may not have happened");
                 Self::new(ErrorCode::UndefinedError, "The service failed. The request may have been executed.")

@@ -9,6 +9,8 @@ pub(crate) enum StoreErrorKind {
     Closed,
     /// A statement met a row that must be unique; the job was rolled back.
     Conflict,
+    /// Another job of the batch made the database give up the transaction; nothing happened, and trying again may work.
+    RolledBack,
     /// The database failed before the commit; the job was rolled back.
     Failed,
     /// The commit itself failed, or nobody knows: it may have happened.

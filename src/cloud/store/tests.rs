@@ -248,3 +248,40 @@ async fn parameters_are_told_apart_by_number_not_by_place() {
     assert_eq!(row.text(1).expect("a text"), "one");
     assert_eq!(row.integer(2).expect("a number"), 2);
 }
+
+#[tokio::test]
+async fn a_full_disk_fails_who_needs_room_and_every_answer_stays_true() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = in_directory(&directory.path().join("d")).expect("opens");
+    let limit = |sql: &mut dyn Sql| -> Result<i64, StoreError> {
+        let pages = sql.query_one("PRAGMA page_count", &[])?.map_or(Ok(0), |row| row.integer(0))?;
+        assert!(pages <= 60, "{pages}");
+        sql.query_one("PRAGMA max_page_count = 60", &[])?.map_or(Ok(0), |row| row.integer(0))
+    };
+    assert_eq!(store.write(limit).await.expect("limited"), 60);
+    let go_on = hold(&store).await;
+    let sizes = [10, 10, 4_000_000, 10, 10];
+    let all: Vec<_> = sizes
+        .into_iter()
+        .zip(0..)
+        .map(|(size, i): (usize, i64)| {
+            begin(store.write(move |sql: &mut dyn Sql| {
+                states::put(sql, &app(), &thing(&format!("t{i}")), &"x".repeat(size), 0)
+            }))
+        })
+        .collect();
+    drop(go_on);
+    for (one, i) in all.into_iter().zip(0_i64..) {
+        let answered: Result<states::Put, StoreError> = one.await;
+        let read = move |sql: &mut dyn Sql| states::get(sql, &app(), &thing(&format!("t{i}")));
+        let found: Option<String> = store.read(read).await.expect("readable");
+        assert_eq!(answered.is_ok(), found.is_some(), "t{i}: {answered:?}");
+        if let Err(error) = answered {
+            // SQLite gives up the whole transaction, so those before it in the batch are told to try again.
+            let expected = if i == 2 { StoreErrorKind::Failed } else { StoreErrorKind::RolledBack };
+            assert_eq!((error.kind(), i <= 2), (expected, true), "t{i}: {error}");
+        }
+    }
+    assert_eq!(get(&store, "t2").await, None);
+    put(&store, "later", "1").await.expect("the store goes on");
+}

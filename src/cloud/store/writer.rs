@@ -130,7 +130,7 @@ impl<'c> Batch<'c> {
         // A full disk or an I/O error makes SQLite roll the whole transaction back by itself, and what came before in
         // this batch with it. Going on would run outside of any transaction.
         if self.connection.is_autocommit() {
-            self.fail(&StoreError::new(StoreErrorKind::Failed, "the database gave up the transaction"));
+            self.fail(&StoreError::new(StoreErrorKind::RolledBack, "the database gave up the transaction"));
             if let Ok(Finished { reply, .. }) = outcome {
                 reply(Err(StoreError::new(StoreErrorKind::Failed, "the database gave up the transaction")));
             }
