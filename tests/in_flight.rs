@@ -432,6 +432,17 @@ fn a_quarantine_that_overflows_stays_safe_and_is_reported() {
 }
 
 #[test]
+fn what_waits_is_not_shown() {
+    let mut device = Device::ready(&config());
+    device.call("states", "zeroth");
+    device.hears(answer_to(&device.request("zeroth"), false));
+    device.call("states", "sent");
+    device.call("states", "queued");
+    let shown = format!("{:?}", device.session);
+    assert!(!shown.contains("token-1") && !shown.contains("Bearer"), "{shown}");
+}
+
+#[test]
 fn statuses_of_400_and_above_are_answers() {
     let mut device = Device::ready(&config());
     let first = device.call("states", "first");

@@ -13,8 +13,7 @@ use crate::proto::{CallId, RequestError};
 /// What a call ends with.
 pub(super) type Reply = Result<Response<Bytes>, RequestError>;
 
-/// A call that waits for the driver.
-#[derive(Debug)]
+/// A call that waits for the driver. Not `Debug`: its request may carry a credential.
 pub(super) struct Command {
     pub(super) request: Request<Bytes>,
     pub(super) deadline: Instant,

@@ -1,13 +1,15 @@
 //! The correlation table: which answer belongs to which call. It owns the deadlines.
 
+mod line;
 mod outcome;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::mem;
+use std::{fmt, mem};
 
 use bytes::Bytes;
 use http::HeaderValue;
 
+use line::{Call, Line, Stage};
 pub use outcome::{Answer, Limits, Outcome, PeerIds};
 
 use super::id::RequestIds;
@@ -37,7 +39,6 @@ use crate::topic::Topic;
 /// # Contract
 ///
 /// After each input drain [`poll_outcome`](InFlight::poll_outcome).
-#[derive(Debug)]
 pub struct InFlight {
     limits: Limits,
     ids: RequestIds,
@@ -53,35 +54,6 @@ pub struct InFlight {
     peer: PeerIds,
     open: bool,
     outcomes: VecDeque<Outcome>,
-}
-
-#[derive(Debug)]
-struct Call {
-    topic: Topic,
-    /// Deadline, or end of the window in quarantine.
-    until: Instant,
-    stage: Stage,
-}
-
-#[derive(Debug)]
-enum Stage {
-    Queued { frame: Bytes, callers_id: Option<HeaderValue> },
-    Sent { callers_id: Option<HeaderValue> },
-    Late,
-}
-
-/// The calls of one topic, by stage.
-#[derive(Debug, Default)]
-struct Line {
-    queued: BTreeSet<CallId>,
-    sent: BTreeSet<CallId>,
-    late: BTreeSet<CallId>,
-}
-
-impl Line {
-    fn is_empty(&self) -> bool {
-        self.queued.is_empty() && self.sent.is_empty() && self.late.is_empty()
-    }
 }
 
 impl InFlight {
@@ -312,9 +284,7 @@ impl InFlight {
         self.deadlines.remove(&(until, call));
         self.windows.remove(&(until, call));
         if let Some(line) = self.topics.get_mut(&topic) {
-            line.queued.remove(&call);
-            line.sent.remove(&call);
-            line.late.remove(&call);
+            line.remove(call);
             if line.is_empty() {
                 self.topics.remove(&topic);
             }
@@ -385,6 +355,17 @@ impl InFlight {
                 self.outcomes.push_back(Outcome::Send { call, topic: topic.clone(), frame });
             }
         }
+    }
+}
+
+/// Shows counts. Queued frames carry tokens and are not shown.
+impl fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InFlight")
+            .field("waiting", &self.len())
+            .field("quarantined", &self.quarantined())
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 

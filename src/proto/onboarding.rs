@@ -228,3 +228,121 @@ impl Onboarding {
         self.state = State::Done(outcome);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Identity;
+    use crate::frame::{decode_request, encode_response};
+    use crate::ids::VendorThingId;
+
+    const BODY: &str = r#"{"accessToken":"t0k3n","thingID":"th.1","mqttEndpoint":{"username":"u","password":"hunter2",
+        "mqttTopic":"me","host":"h","portTCP":1883}}"#;
+
+    fn config() -> Config {
+        let identity = Identity::vendor_thing(VendorThingId::new("v1").expect("valid"), "thing-pw".into());
+        Config::new("mqtt://h".parse().expect("valid"), AppId::new("a1").expect("valid"), "key".into(), identity)
+            .expect("valid")
+    }
+
+    fn feed(machine: &mut Onboarding, kind: EventKind) -> Vec<Action> {
+        machine.handle_event(Instant::ORIGIN, Event { link: LinkId(1), kind });
+        std::iter::from_fn(|| machine.poll_action()).collect()
+    }
+
+    /// An attempt that has connected, and its request.
+    fn asked(config: &Config) -> (Onboarding, Publish) {
+        let mut machine = Onboarding::new(Instant::ORIGIN, LinkId(1), config, 1);
+        while machine.poll_action().is_some() {}
+        let mut actions = feed(&mut machine, EventKind::Connected);
+        if let Some(Action::Subscribe { filter, .. }) = actions.last() {
+            let filter = filter.clone();
+            assert_eq!(filter.as_str(), "p/anonymous/thing-if/apps/a1/onboardings");
+            actions = feed(&mut machine, EventKind::Subscribed { filter, granted: true });
+        }
+        match actions.pop() {
+            Some(Action::Publish { publish, .. }) => (machine, publish),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answer(topic: &Topic, status: u16, id: Option<HeaderValue>, body: &'static str) -> EventKind {
+        let mut response = Response::new(body);
+        *response.status_mut() = http::StatusCode::from_u16(status).expect("a status");
+        response.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
+        let mut payload = BytesMut::new();
+        encode_response(&response, &mut payload);
+        EventKind::Received(Publish::new(topic.clone(), payload.freeze()))
+    }
+
+    #[test]
+    fn the_request_is_the_documented_frame() {
+        let (_, request) = asked(&config());
+        assert_eq!(request.topic.as_str(), "p/anonymous/thing-if/apps/a1/onboardings");
+        let expected = concat!(
+            "POST\r\nContent-Type: application/vnd.kii.OnboardingWithVendorThingIDByThing+json\r\n\r\n",
+            r#"{"vendorThingID":"v1","thingPassword":"thing-pw"}"#
+        );
+        assert_eq!(request.payload, expected);
+    }
+
+    #[test]
+    fn the_answer_is_stored_and_then_the_broker_left() {
+        let (mut machine, request) = asked(&config());
+        let actions = feed(&mut machine, answer(&request.topic, 200, None, BODY));
+        assert!(matches!(&actions[..], [Action::Store(_), Action::Disconnect { link: LinkId(1) }]), "{actions:?}");
+        assert_eq!(machine.into_outcome().expect("done").expect("onboarded").thing_id.as_str(), "th.1");
+    }
+
+    #[test]
+    fn only_the_answer_on_its_topic_counts() {
+        let (mut machine, request) = asked(&config());
+        let elsewhere = Topic::new("p/anonymous/thing-if/apps/other/onboardings").expect("valid");
+        feed(&mut machine, answer(&elsewhere, 200, None, BODY));
+        feed(&mut machine, EventKind::Received(request));
+        assert!(machine.outcome().is_none());
+        assert_eq!((machine.counters().foreign_messages, machine.counters().own_echoes), (1, 1));
+    }
+
+    #[test]
+    fn at_an_ordinary_broker_only_the_answer_with_the_own_id_is_believed() {
+        let (mut machine, request) = asked(&config().with_response_filter(true));
+        let sent = decode_request(&request.topic, request.payload.clone()).expect("a request");
+        for foreign in [None, Some(HeaderValue::from_static("another device's"))] {
+            feed(&mut machine, answer(&request.topic, 200, foreign, BODY));
+            assert!(machine.outcome().is_none());
+        }
+        feed(&mut machine, answer(&request.topic, 200, sent.headers().get(REQUEST_ID).cloned(), BODY));
+        assert!(matches!(machine.outcome(), Some(Ok(_))));
+        assert_eq!(machine.counters().unknown_ids, 2);
+    }
+
+    #[test]
+    fn answers_that_are_none_say_what_is_wrong() {
+        let outcome = |config: &Config, status, body| {
+            let (mut machine, request) = asked(config);
+            let actions = feed(&mut machine, answer(&request.topic, status, None, body));
+            assert!(matches!(&actions[..], [Action::Disconnect { .. }]), "{actions:?}");
+            machine.into_outcome().expect("done").expect_err("refused")
+        };
+        assert!(matches!(outcome(&config(), 200, "{}"), OnboardingError::InvalidBody(_)));
+        let error = outcome(&config(), 409, "no JSON");
+        assert!(matches!(error, OnboardingError::Rejected { body: None, .. }), "{error:?}");
+        let wss = config().with_assigned_scheme(Scheme::Wss);
+        assert_eq!(outcome(&wss, 200, BODY), OnboardingError::SchemeNotOffered(Scheme::Wss));
+
+        let (mut machine, request) = asked(&config());
+        feed(&mut machine, EventKind::Received(Publish::new(request.topic, "{\"commandID\":1}")));
+        assert!(matches!(machine.outcome(), Some(Err(OnboardingError::InvalidFrame(_)))));
+    }
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        let (mut machine, request) = asked(&config());
+        let actions = feed(&mut machine, answer(&request.topic, 200, None, BODY));
+        let shown = format!("{machine:?} {actions:?} {request:?}");
+        for secret in ["thing-pw", "t0k3n", "hunter2"] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+    }
+}

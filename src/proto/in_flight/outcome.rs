@@ -1,5 +1,6 @@
 //! What goes into the table besides calls, and what comes out.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,7 +32,7 @@ pub enum PeerIds {
 }
 
 /// What is to be done for a call.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
 pub enum Outcome {
     /// Publish the frame.
     Send {
@@ -69,4 +70,14 @@ pub enum Answer {
     UnknownId,
     /// It has no id, and no call of this topic was sent.
     Unasked,
+}
+
+/// Does not show the frame, which carries a token.
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Send { call, topic, frame } => write!(f, "Send({call:?}, {topic}, {} bytes)", frame.len()),
+            Outcome::Failed { call, error } => write!(f, "Failed({call:?}, {error:?})"),
+        }
+    }
 }
