@@ -40,3 +40,8 @@ pub mod cloud;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+
+/// The README's example, compiled with the documentation's.
+#[cfg(all(doctest, feature = "paho"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
