@@ -21,7 +21,7 @@ bench: build-packages ## Measure the codec and the in-flight table
 	$(CARGO) bench --locked
 
 check-instructions: instruction-packages ## Count the instructions of parsing, against httparse alone
-	bash benches/check-instructions.sh
+	sh benches/frame_instructions.sh
 
 lint: build-packages ## Formatting, clippy on every feature set, documentation; warnings are errors
 	$(CARGO) fmt --check

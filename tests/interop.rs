@@ -305,3 +305,12 @@ fn the_client_works_through_an_ordinary_broker() {
     let echo = format!("Sending PUBLISH to {client}");
     assert!(log.matches(&echo).count() > 16, "the broker did send its own requests back: {log}");
 }
+
+#[test]
+fn where_nothing_may_be_skipped_everything_is_there() {
+    // Each of these panics where its absence is not allowed. strace is for the durability of the cloud.
+    for program in ["mosquitto", "mosquitto_pub", "mosquitto_sub", "mosquitto_rr", "stdbuf", "strace"] {
+        foreign_program(program);
+    }
+    python();
+}

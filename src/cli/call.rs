@@ -9,7 +9,7 @@ use http::{Request, Response, StatusCode, Uri, header};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::cli::call_failure::{CallFailure, Fate};
-use crate::cli::connection_lock::{self, Asked, ConnectionLock};
+use crate::cli::connection_lock::{self, ConnectionLock, Taken};
 use crate::cli::credential_file::{CredentialArgs, Onboarded};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::message::read_method;
@@ -20,8 +20,6 @@ use crate::cli::{duration_arg, local_socket, output, session};
 use crate::client::{self, Client};
 use crate::frame;
 
-/// How often the lock is asked for while another `call` is connected.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -185,18 +183,9 @@ enum Road {
 impl Road {
     /// Looks for a socket, else for the lock, until `deadline`.
     async fn find(file: &Path, onboarded: &mut Onboarded, tls: &TlsArgs, deadline: Instant) -> Result<Self, Failure> {
-        let socket = connection_lock::socket_path(file);
-        loop {
-            match connection_lock::ask(file)? {
-                Asked::Held(lock) => return Self::connect(file, onboarded, tls, lock, deadline).await,
-                Asked::Busy(_) if local_socket::is_served(&socket).await => return Ok(Self::Through(socket)),
-                // Another `call`, or a process that is about to serve or to end.
-                Asked::Busy(holder) if Instant::now() + ASK_AGAIN >= deadline => {
-                    let failure = connection_lock::busy(file, holder);
-                    return Err(Failure::new(Exit::TimedOut, "no turn came in time").advise(failure));
-                }
-                Asked::Busy(_) => sleep(ASK_AGAIN).await,
-            }
+        match connection_lock::take(file, deadline).await? {
+            Taken::Lock(lock) => Self::connect(file, onboarded, tls, lock, deadline).await,
+            Taken::Served(socket, _) => Ok(Self::Through(socket)),
         }
     }
 

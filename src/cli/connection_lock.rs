@@ -7,8 +7,18 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::cli::exit::Failure;
+use tokio::time::{Instant, sleep};
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::local_socket;
+
+/// How often a lock that somebody has is asked for again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a verb that needs the lock for itself waits for a `call` to end.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The right to connect with a credential, until dropped.
 #[derive(Debug)]
@@ -20,7 +30,7 @@ pub(crate) struct ConnectionLock {
 
 /// What came of asking for the lock.
 #[derive(Debug)]
-pub(crate) enum Asked {
+enum Asked {
     /// It is ours.
     Held(ConnectionLock),
     /// Another process has it; its id, when it could be read.
@@ -35,12 +45,12 @@ fn directory(credentials: &Path) -> PathBuf {
 }
 
 /// Where the holder of the lock listens.
-pub(crate) fn socket_path(credentials: &Path) -> PathBuf {
+fn socket_path(credentials: &Path) -> PathBuf {
     directory(credentials).join("socket")
 }
 
 /// Asks for the lock of `credentials` without waiting.
-pub(crate) fn ask(credentials: &Path) -> Result<Asked, Failure> {
+fn ask(credentials: &Path) -> Result<Asked, Failure> {
     let directory = directory(credentials);
     let failed = |error: io::Error| {
         Failure::other(format_args!("cannot lock {}: {error}", directory.display()))
@@ -68,6 +78,31 @@ pub(crate) fn ask(credentials: &Path) -> Result<Asked, Failure> {
     file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
     Ok(Asked::Held(ConnectionLock { _file: file, socket: directory.join("socket") }))
+}
+
+/// What came of waiting for the lock.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// It is ours.
+    Lock(ConnectionLock),
+    /// Another process has it and serves calls at this socket; its id, when it could be read.
+    Served(PathBuf, Option<u32>),
+}
+
+/// Asks for the lock of `credentials` until `deadline`: a `call` has it for a moment only, and a `listen` that begins serves
+/// its socket soon.
+pub(crate) async fn take(credentials: &Path, deadline: Instant) -> Result<Taken, Failure> {
+    let socket = socket_path(credentials);
+    loop {
+        match ask(credentials)? {
+            Asked::Held(lock) => return Ok(Taken::Lock(lock)),
+            Asked::Busy(holder) if local_socket::is_served(&socket).await => return Ok(Taken::Served(socket, holder)),
+            Asked::Busy(holder) if Instant::now() + ASK_AGAIN >= deadline => {
+                return Err(busy(credentials, holder).with_exit(Exit::TimedOut));
+            }
+            Asked::Busy(_) => sleep(ASK_AGAIN).await,
+        }
+    }
 }
 
 /// Says that another process is connected as this thing.
@@ -120,6 +155,21 @@ mod tests {
         assert_eq!(holder, Some(std::process::id()));
         drop(first);
         assert!(matches!(ask(&credentials), Ok(Asked::Held(_))), "released when dropped");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_is_waited_for_and_not_for_ever() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let credentials = dir.path().join("c.json");
+        let Asked::Held(lock) = ask(&credentials).expect("asked") else { panic!("nobody else has it") };
+        let waiting = take(&credentials, Instant::now() + Duration::from_secs(1));
+        assert!(waiting.await.is_err(), "nobody serves a socket");
+        let listener = local_socket::bind(lock.socket()).expect("bound");
+        let taken = take(&credentials, Instant::now() + Duration::from_secs(1)).await.expect("served");
+        assert!(matches!(taken, Taken::Served(_, Some(id)) if id == std::process::id()));
+        drop((listener, lock));
+        let taken = take(&credentials, Instant::now() + Duration::from_secs(1)).await.expect("free");
+        assert!(matches!(taken, Taken::Lock(_)));
     }
 
     #[test]

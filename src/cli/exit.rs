@@ -75,6 +75,11 @@ impl Failure {
         self
     }
 
+    /// The same with another exit status.
+    pub(crate) fn with_exit(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+
     #[cfg(test)]
     pub(crate) fn exit(&self) -> Exit {
         self.exit

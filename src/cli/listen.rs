@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use crate::cli::call_failure::{CallFailure, Fate};
-use crate::cli::connection_lock::{self, Asked};
+use crate::cli::connection_lock::{self, LOCK_PATIENCE, Taken};
 use crate::cli::credential_file::{CredentialArgs, Onboarded};
 use crate::cli::exec::{self, Exec};
 use crate::cli::exit::{Failure, with_causes};
@@ -55,9 +56,9 @@ impl Listen {
         let mut onboarded = Onboarded::load(&file)?;
         let stop = stop_signal()?;
         tokio::pin!(stop);
-        let lock = match connection_lock::ask(&file)? {
-            Asked::Held(lock) => lock,
-            Asked::Busy(holder) => return Err(connection_lock::busy(&file, holder)),
+        let lock = match connection_lock::take(&file, Instant::now() + LOCK_PATIENCE).await? {
+            Taken::Lock(lock) => lock,
+            Taken::Served(_, holder) => return Err(connection_lock::busy(&file, holder)),
         };
         let transport = session::transport(&self.tls.files(&onboarded.tls)?, &self.tls)?;
         let config = session::resume(&onboarded, None)?;

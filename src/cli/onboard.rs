@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
+use tokio::time::{Instant, timeout};
 
 use crate::cli::app_args::AppArg;
-use crate::cli::connection_lock::{self, Asked};
+use crate::cli::connection_lock::{self, LOCK_PATIENCE, Taken};
 use crate::cli::credential_file::{CredentialArgs, Onboarded};
 use crate::cli::demo::SchemeArg;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Exit, Failure};
 use crate::cli::tls_args::{TlsArgs, TlsFiles};
 use crate::cli::{duration_arg, output, secret_input, session};
 use crate::client;
@@ -84,13 +85,20 @@ impl Onboard {
         let config = self.config()?;
         let transport = session::transport(&files, &self.tls)?;
         // Whoever is connected as this thing would be kicked by the new credential's first use, and would not know it.
-        let _lock = match connection_lock::ask(&path)? {
-            Asked::Held(lock) => lock,
-            Asked::Busy(holder) => return Err(connection_lock::busy(&path, holder)),
+        let _lock = match connection_lock::take(&path, Instant::now() + LOCK_PATIENCE).await? {
+            Taken::Lock(lock) => lock,
+            Taken::Served(_, holder) => return Err(connection_lock::busy(&path, holder)),
         };
-        let credential = match client::onboard(&config, &transport).await {
-            Ok(credential) => credential,
-            Err(error) => return Err(session::explain(&error, &config).await),
+        // Each step has the whole time, and says best what it was that took too long; all of them have a little more.
+        let attempt = timeout(self.max_time + Duration::from_millis(250), client::onboard(&config, &transport));
+        let credential = match attempt.await {
+            Ok(Ok(credential)) => credential,
+            Ok(Err(error)) => return Err(session::explain(&error, &config).await),
+            Err(_) => {
+                return Err(
+                    Failure::new(Exit::TimedOut, "onboarding did not end in time").advise("--max-time waits longer.")
+                );
+            }
         };
         let onboarded = Onboarded {
             credential,
