@@ -13,6 +13,8 @@ import paho.mqtt.client as mqtt
 
 host, port, app, key, vendor, password, version, line_end, qos = sys.argv[1:10]
 clients = int(sys.argv[10]) if len(sys.argv) > 10 else 1
+# Since 2.0 the library wants to know for which of its versions the callbacks were written.
+STYLE = {"callback_api_version": mqtt.CallbackAPIVersion.VERSION1} if hasattr(mqtt, "CallbackAPIVersion") else {}
 end = {"crlf": "\r\n", "lf": "\n"}[line_end]
 topic = f"p/anonymous/thing-if/apps/{app}/onboardings"
 # All are connected before the first one asks, so that they are there side by side.
@@ -25,6 +27,7 @@ def onboard(vendor_thing_id):
     connected, answered, acknowledged = threading.Event(), threading.Event(), threading.Event()
     answers, codes = [], []
     client = mqtt.Client(
+        **STYLE,
         client_id="anonymous",
         clean_session=True,
         protocol={"v31": mqtt.MQTTv31, "v311": mqtt.MQTTv311}[version],

@@ -54,7 +54,9 @@ def on_message(client, _userdata, message):
     client.publish(message.topic, f"{head}\r\n{json.dumps(answer)}")
 
 
-client = mqtt.Client(client_id="responder", clean_session=True)
+# Since 2.0 the library wants to know for which of its versions the callbacks were written.
+STYLE = {"callback_api_version": mqtt.CallbackAPIVersion.VERSION1} if hasattr(mqtt, "CallbackAPIVersion") else {}
+client = mqtt.Client(**STYLE, client_id="responder", clean_session=True)
 client.on_message = on_message
 client.on_connect = lambda client, *_: client.subscribe("p/#")
 client.on_subscribe = lambda *_: print("ready", flush=True)
