@@ -95,9 +95,9 @@ impl Onboard {
             Ok(Ok(credential)) => credential,
             Ok(Err(error)) => return Err(session::explain(&error, &config).await),
             Err(_) => {
-                return Err(
-                    Failure::new(Exit::TimedOut, "onboarding did not end in time").advise("--max-time waits longer.")
-                );
+                return Err(Failure::new(Exit::TimedOut, "onboarding did not end in time").advise(
+                    "--max-time waits longer. An ordinary broker (mosquitto) answers only with --response-filter.",
+                ));
             }
         };
         let onboarded = Onboarded {
