@@ -51,6 +51,22 @@ fn onboarding_stores_a_private_credential_and_shows_no_secret() {
 }
 
 #[test]
+fn without_a_name_the_credential_is_in_the_users_state_directory() {
+    let server = Server::start();
+    let thing = Thing::new();
+    let home = thing.path("home");
+    let mut onboard = program::thingif();
+    let app = format!("{APP}:{APP_KEY}");
+    onboard.args(["onboard", "--broker", &format!("mqtt://{}", server.address("mqtt")), "--app", &app, "--thing", "t"]);
+    let onboard = onboard.env_remove("XDG_STATE_HOME").env("HOME", &home).env("THINGIF_PASSWORD", "pw");
+    run(onboard).expect(0);
+    assert!(home.join(".local/state/thingif/credential.json").is_file());
+    let mut call = program::thingif();
+    let call = call.args(["call", "GET", "targets/thing:{thing}/commands", "--fail"]);
+    run(call.env_remove("XDG_STATE_HOME").env("HOME", &home)).expect(0);
+}
+
+#[test]
 fn a_thing_travels_over_every_transport() {
     let server = Server::start();
     for scheme in ["mqtt", "mqtts", "ws", "wss"] {

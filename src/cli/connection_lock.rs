@@ -114,10 +114,8 @@ pub(crate) fn busy(credentials: &Path, holder: Option<u32>) -> Failure {
 
 /// Makes `path` a directory that only its owner, this user, can look into.
 fn private_directory(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => return made,
-    }
+    // Its parents as well: the first credential of a user has none. One that is there already is no error.
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let found = std::fs::symlink_metadata(path)?;
     if !found.is_dir() {
         return Err(io::Error::other("there is something else of that name"));
