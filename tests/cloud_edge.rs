@@ -34,9 +34,7 @@ impl World {
         options.advertise = Advertise { tcp: Some(mqtt.port()), ..Advertise::default() };
         let registry = Registry::new();
         let cloud = Cloud::open(options, Arc::new(registry.clone())).expect("opens");
-        let mut config = Config::default();
-        config.max_in_flight = 2_000;
-        let edge = Edge::new(cloud.service(), cloud.clone(), registry, config);
+        let edge = Edge::new(cloud.service(), cloud.clone(), registry, Config::default());
         let (stop, stopped) = oneshot::channel();
         let listeners = Listeners { mqtt: Some(listener), ..Listeners::default() };
         let edge = tokio::spawn(edge.run(listeners, stopped));

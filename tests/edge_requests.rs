@@ -181,23 +181,18 @@ async fn unreleased_qos_2_identifiers_are_bounded() {
 async fn a_thousand_pipelined_puts_on_one_path_leave_the_last_value() {
     let state = Arc::new(Mutex::new((0, 0)));
     let service_state = Arc::clone(&state);
-    let mut config = Config::default();
-    config.max_in_flight = 1000;
-    let edge = start_with(
-        service(move |request: Request<Bytes>| {
-            let state = Arc::clone(&service_state);
-            async move {
-                // Lets whoever overtakes do so.
-                tokio::task::yield_now().await;
-                let value: u32 = std::str::from_utf8(request.body())?.parse()?;
-                let mut state = state.lock().expect("no panic");
-                assert_eq!(value, state.1 + 1, "overtaken");
-                *state = (state.0 + 1, value);
-                Ok(Response::new(request.into_body()))
-            }
-        }),
-        config,
-    )
+    let edge = start(service(move |request: Request<Bytes>| {
+        let state = Arc::clone(&service_state);
+        async move {
+            // Lets whoever overtakes do so.
+            tokio::task::yield_now().await;
+            let value: u32 = std::str::from_utf8(request.body())?.parse()?;
+            let mut state = state.lock().expect("no panic");
+            assert_eq!(value, state.1 + 1, "overtaken");
+            *state = (state.0 + 1, value);
+            Ok(Response::new(request.into_body()))
+        }
+    }))
     .await;
     let mut client = edge.assigned("device").await;
     let mut all = Vec::new();
@@ -428,7 +423,7 @@ async fn beyond_256_in_flight_is_503_while_pings_are_answered() {
     .await;
     let mut client = edge.assigned("device").await;
     for number in 0..300 {
-        let topic = format!("p/device/thing-if/apps/app1/x{}", number % 7);
+        let topic = format!("p/device/thing-if/apps/app1/x{number}");
         client.request(&topic, format!("PUT\nX-Kii-RequestID:{number}\n\n{number}")).await;
     }
     for number in 256..300 {

@@ -19,9 +19,15 @@ pub struct Config {
     pub max_frame: usize,
     /// The largest payload that is skipped after that answer, in bytes; more ends the connection. Default 1 MiB.
     pub max_skip: usize,
-    /// Requests of one connection that are not answered yet; more are answered with 503 and `Retry-After`. Default 256,
-    /// which costs at most `max_in_flight` × [`max_frame`](Self::max_frame) of memory for one connection.
+    /// Requests of one connection that the service has at once; more are answered with 503 and `Retry-After`. Default
+    /// 256, which costs at most `max_in_flight` × [`max_frame`](Self::max_frame) of memory for one connection.
     pub max_in_flight: usize,
+    /// Requests of one connection that wait behind others with the same path; more are answered with 503. They are apart
+    /// from those in flight, so that a device may report a burst of states without losing the last one, which is the one
+    /// that counts. Default 2,048.
+    pub max_waiting: usize,
+    /// The bytes of the bodies of those that wait; a request beyond it is answered with 503. Default 1 MiB.
+    pub max_waiting_bytes: usize,
     /// Requests of all connections together, those included whose device has gone; more are answered with 503.
     /// Default 65,536.
     pub max_in_flight_total: usize,
@@ -47,6 +53,8 @@ impl Default for Config {
             max_frame: 64 * 1024,
             max_skip: 1024 * 1024,
             max_in_flight: 256,
+            max_waiting: 2_048,
+            max_waiting_bytes: 1024 * 1024,
             max_in_flight_total: 65_536,
             max_unreleased: 256,
             push_queue: 64,

@@ -11,7 +11,7 @@ use crate::edge::answer;
 use crate::edge::ending::Ending;
 use crate::edge::execute::{Backend, run_lane};
 use crate::edge::intake::{self, Verdict};
-use crate::edge::session::{Job, LaneKey};
+use crate::edge::session::{Enqueued, Job, LaneKey};
 use crate::edge::wire::Wire;
 use crate::mqtt::Qos;
 use crate::mqtt::packet::{Oversize, Packet, PacketId, Protocol};
@@ -105,13 +105,18 @@ impl<W: Wire, S: Backend> Connection<W, S> {
     /// Hands a request to the service, behind those of the same path.
     fn submit(&mut self, job: Job, lane: LaneKey) {
         let (config, total) = (&self.live.config, &self.live.in_flight);
-        if self.in_flight >= config.max_in_flight || total.load(Ordering::Relaxed) >= config.max_in_flight_total {
+        let enqueued = if total.load(Ordering::Relaxed) < config.max_in_flight_total {
+            self.session.enqueue(lane, job, config)
+        } else {
+            Enqueued::Full(job)
+        };
+        if let Enqueued::Full(job) = enqueued {
             self.live.registry.counters().overloaded_requests.add();
             return self.answer(&job.topic, answer::overloaded(), job.request_id);
         }
         total.fetch_add(1, Ordering::Relaxed);
         self.in_flight += 1;
-        if let Some(first) = self.session.enqueue(lane, job) {
+        if let Enqueued::First(first) = enqueued {
             let (service, session) = (self.service.clone(), Arc::clone(&self.session));
             tokio::spawn(run_lane(service, session, lane, first, Arc::clone(&self.live), self.live.task()));
         }
