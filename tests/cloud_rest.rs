@@ -755,7 +755,7 @@ async fn a_state_comes_back_as_it_was_sent_and_has_a_limit() {
     let world = World::new().await;
     let token = world.fill("$thing");
     let path = world.fill(STATES);
-    let sent = r#"{"z":1,"a":[1.5,null,{"deep":"ü"}],"power":true}"#;
+    let sent = r#"{"z":1,"a":[1.5,31.245270191439438,null,{"deep":"ü"}],"power":true,"n":18446744073709551615}"#;
     assert_eq!(world.service.call("PUT", &path, &token, sent).await.status, 201);
     let answer = world.service.call("GET", &path, &token, "").await;
     assert_eq!(serde_json::to_string(&answer.json()).expect("JSON"), sent, "keys in their order");
