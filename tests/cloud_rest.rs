@@ -249,6 +249,23 @@ const BOTH: &[Case] = &[
     ("GET /thing-if/apps/{APP}/targets/thing:{TH}/commands/{CID}", "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
     ("GET /thing-if/apps/{APP}/targets/thing:{TH}/commands/nosuch", "Bearer $ann", "-", "", 404, "COMMAND_NOT_FOUND"),
     ("GET /thing-if/apps/{APP}/targets/thing:{FREE}/commands/{CID}", "Bearer $free", "-", "", 404, "COMMAND_NOT_FOUND"),
+    // Without traits, what looks like a list with traits would be read as one from then on.
+    (
+        "POST /thing-if/apps/{APP}/targets/thing:{TH}/commands",
+        "Bearer $ann",
+        J,
+        r#"{"issuer":"user:{ann}","schema":"S","schemaVersion":1,"actions":[{"on":[{"to":1}]}]}"#,
+        400,
+        "WRONG_COMMAND",
+    ),
+    (
+        "POST /thing-if/apps/{APP}/targets/thing:{TH}/commands",
+        "Bearer $ann",
+        J,
+        r#"{"issuer":"user:{ann}","schema":"S","schemaVersion":1,"actions":[{"on":[]}]}"#,
+        400,
+        "WRONG_COMMAND",
+    ),
     // Action results.
     (
         "PUT /thing-if/apps/{APP}/targets/thing:{TH}/commands/nosuch/action-results",

@@ -58,11 +58,16 @@ impl CommandRequest {
     /// `application/json` and has none.
     ///
     /// # Errors
-    /// [`InvalidBody`] names the first field that is missing or wrong; a list without any action is one.
+    /// [`InvalidBody`] names the first field that is missing or wrong; a list without any action is one, and so is one
+    /// without traits that has the shape of one with.
     pub fn from_body(content_type: &[u8], body: &[u8]) -> Result<Self, InvalidBody> {
         let mut fields = Fields::parse(body)?;
         let traits = media_type::is(content_type, media_type::COMMAND_CREATION_REQUEST);
         let value = fields.take("actions").ok_or_else(|| fields.missing("actions"))?;
+        if !traits && actions::has_traits(&value) {
+            // Whoever reads the command later goes by its shape alone, and would expect results with aliases.
+            return Err(fields.wrong("actions", "a list without traits: every parameter is an array of objects"));
+        }
         let actions = if traits { Actions::traits(value) } else { Actions::flat(value) };
         let actions = actions.ok_or_else(|| fields.wrong("actions", actions::EXPECTED))?;
         if actions.is_empty() {
@@ -208,6 +213,11 @@ mod tests {
         for (field, value, expected) in [
             ("actions", Value::Null, "body has no `actions`"),
             ("actions", json!([]), "`actions` is not complete: at least one action is required"),
+            (
+                "actions",
+                json!([{ "on": [{ "to": 1 }] }, { "off": [] }]),
+                "`actions` is not a list without traits: every parameter is an array of objects",
+            ),
             ("actions", json!([1]), "`actions` is not an array of objects with one name each"),
             ("issuer", json!("u1"), "`issuer` is not a principal such as `user:{id}`"),
             ("schema", Value::Null, "body has no `schema`"),
