@@ -879,6 +879,48 @@ async fn a_command_that_no_push_can_carry_is_refused() {
     world.served.stop().await;
 }
 
+/// An object of at most `len` bytes that takes many times as many once it is printed with a line for each field, each
+/// indented by 120 levels.
+fn deep(len: usize) -> String {
+    let fields: Vec<String> = (0..(len - 800) / 9).map(|i| format!(r#""{i:04}":1"#)).collect();
+    format!("{}{{{}}}{}", r#"{"a":"#.repeat(120), fields.join(","), "}".repeat(120))
+}
+
+#[tokio::test]
+async fn whatever_is_stored_fits_a_frame_when_it_is_read() {
+    let world = World::new().await;
+    let (owner, thing) = (world.fill("$ann"), world.fill("$thing"));
+    let service = &world.service;
+    let states = world.fill(STATES);
+    assert_eq!(service.call("PUT", &states, &thing, &deep(1_200)).await.status, 201);
+    let refused = service.call("PUT", &states, &thing, &deep(10 * 1024)).await;
+    assert_eq!((refused.status, refused.code().as_str()), (400, "INVALID_INPUT_DATA"), "{refused:?}");
+
+    let commands = world.fill("/thing-if/apps/{APP}/targets/thing:{TH}/commands");
+    let request = |metadata: &str| {
+        let text =
+            r#"{"issuer":"user:{ann}","schema":"S","schemaVersion":1,"actions":[{"on":{}}],"metadata":{metadata}}"#;
+        world.fill(text).replace("{metadata}", metadata)
+    };
+    for metadata in [deep(4 * 1024), deep(60 * 1024), format!(r#"{{"k":"{}"}}"#, "x".repeat(60 * 1024))] {
+        let refused = service.call("POST", &commands, &owner, &request(&metadata)).await;
+        assert_eq!((refused.status, refused.code().as_str()), (400, "WRONG_COMMAND"), "{}", metadata.len());
+    }
+    let metadata = format!(r#"{{"k":"{}"}}"#, "x".repeat(20 * 1024));
+    let id = service.call("POST", &commands, &owner, &request(&metadata)).await.text("commandID");
+    let results = format!("{commands}/{id}/action-results");
+    let report = |data: &str| format!(r#"{{"actionResults":[{{"on":{{"succeeded":true,"data":{data}}}}}]}}"#);
+    let refused = service.call("PUT", &results, &thing, &report(&deep(30 * 1024))).await;
+    assert_eq!((refused.status, refused.code().as_str()), (400, "INVALID_INPUT_DATA"), "{refused:?}");
+    let data = format!(r#""{}""#, "x".repeat(20 * 1024));
+    assert_eq!(service.call("PUT", &results, &thing, &report(&data)).await.status, 204);
+    for path in [states, commands.clone(), format!("{commands}/{id}")] {
+        let read = service.call("GET", &path, &owner, "").await;
+        assert!(read.status == 200 && read.body.len() < 60 * 1024, "{path}: {} {}", read.status, read.body.len());
+    }
+    world.served.stop().await;
+}
+
 #[tokio::test]
 async fn commands_are_listed_newest_first_page_by_page() {
     let world = World::new().await;

@@ -9,6 +9,11 @@ use serde::Serialize;
 
 use crate::thing_if::{json, media_type};
 
+/// The most that what is read back takes in an answer, in bytes: over MQTT an answer must fit a frame of 64 KiB.
+/// (`wire` §8) A deeply nested value takes many times its size once it is printed, so it is measured as printed, and
+/// refused when it comes in.
+pub(crate) const MAX_LEN: usize = 48 * 1024;
+
 /// An answer with a JSON body, in the layout that every known client reads. (`wire` §2.1)
 pub(crate) fn json(status: StatusCode, body: &(impl Serialize + ?Sized)) -> Response {
     exposed(status, json::to_pretty(body))

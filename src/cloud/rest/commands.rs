@@ -23,8 +23,8 @@ use crate::thing_if::{
 /// The most commands on a page, and how many there are when the request does not say.
 const MAX_PAGE: i64 = 200;
 const DEFAULT_PAGE: i64 = 50;
-/// A page ends early rather than grow beyond this many bytes, because over MQTT it must fit a frame. (`wire` §8)
-const MAX_PAGE_LEN: usize = 48 * 1024;
+/// The most that a command takes in an answer before it has results, in bytes; they get as much.
+const MAX_POSTED_LEN: usize = answer::MAX_LEN / 2;
 
 pub(super) fn routes() -> Router<Cloud> {
     Router::new()
@@ -70,6 +70,11 @@ async fn post_command(State(cloud): State<Cloud>, call: Call, body: Body) -> Res
         created_at: call.now,
         modified_at: call.now,
     };
+    let printed = len_in_list(&command(row.clone(), &thing)?);
+    if printed > MAX_POSTED_LEN {
+        let message = format!("The command takes {printed} bytes in an answer, more than {MAX_POSTED_LEN}");
+        return Err(Failure::new(ErrorCode::WrongCommand, message));
+    }
     let (app, target, issuer) = (call.app.clone(), thing.clone(), request.issuer);
     let insert = move |sql: &mut dyn Sql| {
         let principal = call.authorize(sql, &target)?;
@@ -103,7 +108,7 @@ pub(super) fn find(sql: &mut dyn Sql, call: &Call, thing: &ThingId) -> Result<ro
         .ok_or_else(|| Failure::new(ErrorCode::CommandNotFound, format!("Command {id} not found")))
 }
 
-/// Newest first.
+/// Newest first. A page ends early rather than grow beyond [`answer::MAX_LEN`].
 async fn list_commands(State(cloud): State<Cloud>, call: Call) -> Result<Response, Failure> {
     let thing = call.target()?;
     let limit = match call.query("bestEffortLimit") {
@@ -133,10 +138,8 @@ fn page(rows: Vec<rows::Command>, thing: &ThingId, limit: i64) -> Result<Command
     for row in rows {
         let seq = row.seq;
         let command = command(row, thing)?;
-        let pretty = json::to_pretty(&command);
-        // Inside the list every line is indented by two more spaces.
-        len += pretty.len() + 2 * pretty.iter().filter(|byte| **byte == b'\n').count();
-        let is_full = shown.commands.len() as i64 == limit || (len > MAX_PAGE_LEN && !shown.commands.is_empty());
+        len += len_in_list(&command);
+        let is_full = shown.commands.len() as i64 == limit || (len > answer::MAX_LEN && !shown.commands.is_empty());
         if is_full {
             shown.next_pagination_key = Some(write_key(last));
             break;
@@ -145,6 +148,13 @@ fn page(rows: Vec<rows::Command>, thing: &ThingId, limit: i64) -> Result<Command
         last = seq;
     }
     Ok(shown)
+}
+
+/// The bytes that `command` takes on a page.
+pub(super) fn len_in_list(command: &Command) -> usize {
+    let pretty = json::to_pretty(command);
+    // Inside the list every line is indented by two more spaces.
+    pretty.len() + 2 * pretty.iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// Keys are `[A-Za-z0-9_-]` alone, so that they can stand in a topic. (`wire` §3)
@@ -157,7 +167,7 @@ fn read_key(key: &str) -> Option<i64> {
     Some(i64::from_be_bytes(bytes.try_into().ok()?)).filter(|seq| *seq > 0)
 }
 
-fn command(row: rows::Command, thing: &ThingId) -> Result<Command, Failure> {
+pub(super) fn command(row: rows::Command, thing: &ThingId) -> Result<Command, Failure> {
     Ok(Command {
         command_id: CommandId::new(&row.command_id).map_err(Failure::internal)?,
         target: Principal::Thing(thing.clone()),
@@ -177,7 +187,7 @@ fn command(row: rows::Command, thing: &ThingId) -> Result<Command, Failure> {
 }
 
 /// Reads a JSON column.
-pub(super) fn stored<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
+fn stored<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
     serde_json::from_str(text).map_err(Failure::internal)
 }
 
@@ -230,12 +240,12 @@ mod tests {
 
     #[test]
     fn a_page_ends_early_at_its_limit_in_bytes_but_shows_one_at_least() {
-        let rows = vec![row(3, MAX_PAGE_LEN), row(2, 20_000), row(1, 20_000)];
+        let rows = vec![row(3, answer::MAX_LEN), row(2, 20_000), row(1, 20_000)];
         let first = page(rows, &thing(), 50).expect("readable");
         assert_eq!(first.commands.len(), 1);
         assert_eq!(first.next_pagination_key.as_deref().and_then(read_key), Some(3));
         let second = page(vec![row(2, 20_000), row(1, 20_000)], &thing(), 50).expect("readable");
         assert_eq!((second.commands.len(), second.next_pagination_key), (2, None));
-        assert!(json::to_pretty(&second.commands).len() < MAX_PAGE_LEN);
+        assert!(json::to_pretty(&second.commands).len() < answer::MAX_LEN);
     }
 }
