@@ -965,8 +965,9 @@ async fn sign_up_answers_as_its_content_type_asks() {
     assert_eq!(answer.headers["location"], format!("/api/apps/{APP}/users/{id}").as_str());
     let with_token = "application/vnd.kii.RegistrationAndAuthorizationRequest+json";
     let headers = [("Authorization", key.as_str()), ("Content-Type", with_token)];
-    let body = r#"{"loginName":"emil","password":"hunter22","displayName":"Emil","_hidden":1}"#;
+    let body = r#"{"loginName":"emil","password":"hunter22","displayName":"Emil","_hidden":1,"userID":"mine"}"#;
     let answer = http.send("POST", &path, &headers, body).await;
+    assert!(answer.headers["location"].as_bytes().ends_with(answer.text("userID").as_bytes()), "{answer:?}");
     let token = answer.text("_accessToken");
     assert_eq!((answer.text("loginName"), answer.text("displayName")), ("emil".into(), "Emil".into()));
     assert!(!String::from_utf8_lossy(&answer.body).contains("hunter22"));

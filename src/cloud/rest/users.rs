@@ -93,7 +93,8 @@ struct SignUp {
 impl SignUp {
     fn read(body: &[u8]) -> Result<Self, Failure> {
         let mut fields: Map<String, Value> = json::from_slice(body)?;
-        fields.retain(|name, _| !name.starts_with('_'));
+        // These names are the service's own.
+        fields.retain(|name, _| !name.starts_with('_') && name != "userID");
         let password = match fields.shift_remove("password") {
             Some(Value::String(password)) => Secret::new(password),
             _ => return Err(Failure::invalid("`password` is missing or not a string")),
