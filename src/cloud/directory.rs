@@ -22,7 +22,7 @@ impl Directory for Cloud {
             return admitted;
         }
         let username = login.credentials.username.clone();
-        let attempt = self.begin_login(remote, Some(Key::Name(None, format!("endpoint {username}")))).await;
+        let attempt = self.begin_login(remote, Some(Key::endpoint(&username))).await;
         let found = self
             .store()
             .read(move |sql: &mut dyn Sql| installations::by_username(sql, &username))

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::ids::{AppId, VendorThingId};
+use sha2::{Digest as _, Sha256};
+
+use crate::ids::{AppId, ThingId, VendorThingId};
 
 /// Keys that are remembered at once; when there are more, the one whose last failure is oldest is forgotten.
 const MAX_ENTRIES: usize = 10_000;
@@ -26,8 +28,8 @@ const FREE_BY_ADDRESS: u32 = 20;
 pub(crate) enum Key {
     /// One IPv4 address, or the /64 that an IPv6 host picks its addresses from.
     Address(IpAddr),
-    /// A thing, user or endpoint of an application.
-    Name(Option<AppId>, String),
+    /// A thing, user or endpoint: the SHA-256 of what it is called, which may be as long as whoever tries it likes.
+    Name([u8; 32]),
 }
 
 impl Key {
@@ -40,7 +42,31 @@ impl Key {
 
     /// A thing, by the name that its maker gave it.
     pub(crate) fn thing(app: &AppId, vendor: &VendorThingId) -> Self {
-        Key::Name(Some(app.clone()), format!("thing {vendor}"))
+        Key::name("thing", app.as_str(), vendor.as_str())
+    }
+
+    /// A thing, by the name that the service gave it.
+    pub(crate) fn thing_id(app: &AppId, thing: &ThingId) -> Self {
+        Key::name("thing id", app.as_str(), thing.as_str())
+    }
+
+    /// A user, by a name to log in with.
+    pub(crate) fn user(app: &AppId, name: &str) -> Self {
+        Key::name("user", app.as_str(), name)
+    }
+
+    /// An endpoint; its user name is unique among all applications.
+    pub(crate) fn endpoint(username: &str) -> Self {
+        Key::name("endpoint", "", username)
+    }
+
+    fn name(kind: &str, app: &str, name: &str) -> Self {
+        let mut hash = Sha256::new();
+        // A NUL ends the first two parts, and neither has one.
+        for part in [kind, "\0", app, "\0", name] {
+            hash.update(part);
+        }
+        Key::Name(hash.finalize().into())
     }
 
     fn free(&self) -> u32 {
@@ -177,7 +203,7 @@ mod tests {
     use super::*;
 
     fn name(text: &str) -> Option<Key> {
-        Some(Key::Name(AppId::new("app").ok(), text.to_owned()))
+        Some(Key::user(&AppId::new("app").expect("valid"), text))
     }
 
     fn delays(throttle: &Throttle, address: Option<IpAddr>, key: &Option<Key>, failures: usize) -> Vec<u128> {
@@ -234,6 +260,12 @@ mod tests {
         assert_ne!(Key::address(a), Key::address(other));
         let mapped: IpAddr = "::ffff:192.0.2.1".parse().expect("an address");
         assert_eq!(Key::address(mapped), Key::Address(IpAddr::from([192, 0, 2, 1])));
+    }
+
+    #[test]
+    fn a_key_is_small_however_long_the_name_that_was_tried() {
+        let long = Key::user(&AppId::new("app").expect("valid"), &"x".repeat(60_000));
+        assert!(format!("{long:?}").len() < 500);
     }
 
     #[test]

@@ -133,8 +133,8 @@ impl Who {
     fn key(&self, app: &AppId) -> Key {
         match self {
             Who::Vendor(id) => Key::thing(app, id),
-            Who::Thing(id) => Key::Name(Some(app.clone()), format!("thing id {id}")),
-            Who::User(_, name) => Key::Name(Some(app.clone()), format!("user {name}")),
+            Who::Thing(id) => Key::thing_id(app, id),
+            Who::User(_, name) => Key::user(app, name),
         }
     }
 
