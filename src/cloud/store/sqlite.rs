@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -25,6 +26,8 @@ pub(crate) struct SqliteStore {
     /// `None` in memory, where the one connection belongs to the writer and reads queue there.
     readers: Option<Readers>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Set before the threads are told to end: a job that came to a queue behind that would never be executed.
+    is_closing: AtomicBool,
 }
 
 impl SqliteStore {
@@ -33,7 +36,7 @@ impl SqliteStore {
         let mut connection = Connection::open_in_memory().map_err(OpenError::database)?;
         migrate(&mut connection, now)?;
         let (writer, thread) = Writer::start(connection, None, queue).map_err(OpenError::Thread)?;
-        Ok(Self { writer, readers: None, threads: Mutex::new(vec![thread]) })
+        Ok(Self { writer, readers: None, threads: Mutex::new(vec![thread]), is_closing: AtomicBool::new(false) })
     }
 
     /// Whether `directory` holds a database already.
@@ -67,12 +70,17 @@ impl SqliteStore {
         threads.extend(started);
         let (writer, thread) = Writer::start(connection, Some(directory), queue).map_err(OpenError::Thread)?;
         threads.push(thread);
-        Ok(Self { writer, readers: Some(readers), threads: Mutex::new(threads) })
+        Ok(Self { writer, readers: Some(readers), threads: Mutex::new(threads), is_closing: AtomicBool::new(false) })
+    }
+
+    fn check_open(&self) -> Result<(), StoreError> {
+        if self.is_closing.load(Ordering::SeqCst) { Err(StoreError::closed()) } else { Ok(()) }
     }
 }
 
 impl Store for SqliteStore {
     fn submit_read(&self, job: Job) -> Result<(), StoreError> {
+        self.check_open()?;
         match &self.readers {
             Some(readers) => readers.submit(job),
             None => self.writer.submit(job),
@@ -80,6 +88,7 @@ impl Store for SqliteStore {
     }
 
     fn submit_write(&self, job: Job) -> Result<(), StoreError> {
+        self.check_open()?;
         self.writer.submit(job)
     }
 
@@ -88,6 +97,7 @@ impl Store for SqliteStore {
     }
 
     fn close(&self) {
+        self.is_closing.store(true, Ordering::SeqCst);
         // Readers first: the last connection to close is the writer's, which checkpoints the log into the database.
         if let Some(readers) = &self.readers {
             readers.close();

@@ -182,6 +182,33 @@ async fn closing_does_what_is_queued_and_lets_the_next_one_in() {
 }
 
 #[tokio::test]
+async fn what_comes_while_the_store_closes_is_refused_and_not_left_in_the_queue() {
+    for readers in [false, true] {
+        let parent = tempfile::tempdir().expect("temporary directory");
+        let store = if readers { in_directory(&parent.path().join("d")).expect("opens") } else { in_memory(100) };
+        let go_on = hold(&store).await;
+        let closing = Arc::clone(&store);
+        let closing = tokio::task::spawn_blocking(move || closing.close());
+        // Those that come before the other thread does are queued.
+        let mut queued = Vec::new();
+        let refused = loop {
+            let mut next = Box::pin(put(&store, "t", "1"));
+            match next.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                std::task::Poll::Ready(refused) => break refused,
+                std::task::Poll::Pending => queued.push(next),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        };
+        assert_eq!(refused.map_err(|error| error.kind()), Err(StoreErrorKind::Closed));
+        drop(go_on);
+        for one in queued {
+            one.await.expect("written");
+        }
+        closing.await.expect("no panic");
+    }
+}
+
+#[tokio::test]
 async fn a_command_that_was_being_sent_when_the_service_ended_has_failed() {
     let parent = tempfile::tempdir().expect("temporary directory");
     let path = parent.path().join("d");
