@@ -6,6 +6,7 @@ mod cloud_support;
 use std::sync::Arc;
 
 use cloud_support::{APP, BY_THING, KEY, Recorder, Road, Served, basic, onboard, options, parse};
+use thingif::cloud::http::Accepted;
 use thingif::cloud::{self, Cloud};
 use thingif::edge::PushOutcome;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsConnector, TlsStream};
+use tower_service::Service as _;
 
 fn open() -> Cloud {
     Cloud::open(options(), Recorder::new(PushOutcome::Queued)).expect("opens")
@@ -130,6 +132,29 @@ async fn wrong_passwords_delay_the_thing_that_is_tried_and_never_lock_it_out() {
     let begin = Instant::now();
     assert_eq!(onboard_with(&road, "secret of lamp").await, 200);
     assert_eq!(begin.elapsed().as_millis(), 0, "and forgives");
+}
+
+/// In virtual time. Whether a key is the right one shows no sooner than that it is a wrong one: who guesses could hang
+/// up on every answer that does not come at once.
+#[tokio::test(start_paused = true)]
+async fn a_right_key_waits_like_a_wrong_one_after_many_wrong_ones_from_its_address() {
+    let cloud = open();
+    let try_key = async |host: u8, key: &str| {
+        let mut request = http::Request::post(format!("/api/apps/{APP}/oauth2/token"));
+        request = request.header("X-Kii-AppID", APP).header("X-Kii-AppKey", key);
+        let mut request = request.body(axum::body::Body::from("{}")).expect("a request");
+        let accepted = Accepted { remote: ([192, 0, 2, host], 4711).into(), local: ([192, 0, 2, 9], 80).into() };
+        request.extensions_mut().insert(axum::extract::ConnectInfo(accepted));
+        let begin = Instant::now();
+        let status = cloud.router().call(request).await.expect("infallible").status().as_u16();
+        (status, begin.elapsed().as_secs())
+    };
+    for _ in 0..30 {
+        assert_eq!(try_key(1, "wrong").await.0, 401);
+    }
+    assert_eq!(try_key(1, "wrong").await, (401, 4));
+    assert_eq!(try_key(1, KEY).await, (400, 4), "the key is right, the body is not");
+    assert_eq!(try_key(2, KEY).await, (400, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -146,11 +146,13 @@ impl FromRequestParts<Cloud> for Call {
             // The CONNECT of the default broker carried the key; that of the assigned one a password which only an
             // onboarding gives away. Both may onboard things. (`wire` §1.1, §8)
             None => peer.is_some_and(|peer| peer.app_id == app),
-            Some(key) if cloud.accepts_app_key(&app, &key) => true,
-            Some(_) => {
+            Some(key) => {
                 let attempt = cloud.begin_login(remote, None).await;
-                attempt.failed(cloud.now());
-                return Err(Failure::unauthorized(format!("The key is not that of application {app}")));
+                if !cloud.accepts_app_key(&app, &key) {
+                    attempt.failed(cloud.now());
+                    return Err(Failure::unauthorized(format!("The key is not that of application {app}")));
+                }
+                true
             }
         };
         Ok(Self {
