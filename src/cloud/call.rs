@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use percent_encoding::percent_decode_str;
 use subtle::ConstantTimeEq as _;
@@ -60,7 +60,7 @@ pub(crate) enum Authorization {
 
 impl Authorization {
     fn read(headers: &HeaderMap) -> Result<Self, Failure> {
-        let Some(value) = headers.get(AUTHORIZATION) else { return Ok(Self::Absent) };
+        let Some(value) = last(headers, AUTHORIZATION) else { return Ok(Self::Absent) };
         let malformed = || Failure::unauthorized("The Authorization header is neither `Bearer {token}` nor `Basic`");
         let text = value.to_str().map_err(|_| malformed())?.trim();
         let (scheme, rest) = text.split_once(' ').ok_or_else(malformed)?;
@@ -175,7 +175,7 @@ fn application(
     headers: &HeaderMap,
     authorization: &Authorization,
 ) -> Result<(AppId, Option<Secret<String>>), Failure> {
-    let text = |name: &str| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name: &'static str| last(headers, HeaderName::from_static(name))?.to_str().ok();
     let (named, key) = match authorization {
         Authorization::Basic(app, key) => (Some(app.as_str()), Some(key.clone())),
         // The token says more. Some clients send the other two along with it; they are not looked at. (`wire` §2.1)
@@ -196,6 +196,11 @@ fn application(
         Ok(id) if cloud.has_app(&id) => Ok((id, key)),
         _ => Err(Failure::app_not_found(app)),
     }
+}
+
+/// The header `name`; of duplicates the last, as in a frame. (`wire` §2.1)
+fn last(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+    headers.get_all(name).iter().next_back()
 }
 
 impl Cloud {
@@ -265,7 +270,7 @@ impl FromRequest<Cloud> for Body {
             Ok(Err(_)) => return Err(Failure::invalid("The body ended early")),
             Err(_) => return Err(Failure::invalid("The body did not arrive in time")),
         };
-        Ok(Self { content_type: parts.headers.get(CONTENT_TYPE).cloned(), bytes })
+        Ok(Self { content_type: last(&parts.headers, CONTENT_TYPE).cloned(), bytes })
     }
 }
 
@@ -297,6 +302,18 @@ mod tests {
         for value in ["Bearer", "Digest x", "Basic %%%", "Basic YXBw"] {
             assert!(read(value).is_err(), "{value}");
         }
+    }
+
+    /// As in a frame, where no header is there twice once it is read. (`wire` §2.1)
+    #[test]
+    fn the_last_of_two_headers_counts() {
+        let mut headers = HeaderMap::new();
+        for value in ["Basic %%%", "Bearer t0k3n"] {
+            headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+        }
+        assert!(
+            matches!(Authorization::read(&headers), Ok(Authorization::Bearer(hash)) if hash == TokenHash::of(b"t0k3n"))
+        );
     }
 
     #[test]
