@@ -1,5 +1,7 @@
 //! Logs go to standard error, and no filter can make a dependency print what it must not.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt;
 
@@ -11,8 +13,11 @@ const CAPPED: [&str; 5] = ["paho_mqtt=warn", "hyper=info", "rustls=info", "tungs
 pub(crate) fn init(verbosity: u8) {
     let asked =
         ["THINGIF_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    let log = fmt().with_env_filter(filter(asked.as_deref(), verbosity)).with_writer(std::io::stderr);
+    // Colours are for people: a file or a journal gets plain text.
+    let has_colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // A second call finds a subscriber in place and leaves it.
-    let _ = fmt().with_env_filter(filter(asked.as_deref(), verbosity)).with_writer(std::io::stderr).try_init();
+    let _ = log.with_ansi(has_colours).try_init();
 }
 
 fn filter(asked: Option<&str>, verbosity: u8) -> EnvFilter {
