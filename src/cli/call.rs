@@ -8,12 +8,12 @@ use clap::Args;
 use http::{Request, Response, StatusCode, Uri, header};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::capture::redact;
 use crate::cli::call_failure::{CallFailure, Fate};
 use crate::cli::connection_lock::{self, ConnectionLock, Taken};
 use crate::cli::credential_file::{CredentialArgs, Onboarded};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::message::read_method;
-use crate::cli::redaction::redact;
 use crate::cli::request_args::RequestArgs;
 use crate::cli::tls_args::TlsArgs;
 use crate::cli::{duration_arg, local_socket, output, session};
@@ -74,7 +74,7 @@ impl Call {
         if verbose {
             let mut payload = bytes::BytesMut::new();
             frame::encode_response(&response, &mut payload);
-            eprint!("{}", marked('<', &redact(&payload)));
+            eprint!("{}", marked('<', &payload));
         }
         self.print(&response)
     }
@@ -165,11 +165,12 @@ fn retry_after(response: &Response<Bytes>) -> Option<Duration> {
 fn show(request: &Request<Bytes>) {
     let mut payload = bytes::BytesMut::new();
     frame::encode_request(request, &mut payload);
-    eprint!("> {}\n{}", request.uri(), marked('>', &redact(&payload)));
+    eprint!("> {}\n{}", request.uri(), marked('>', &payload));
 }
 
-fn marked(mark: char, text: &str) -> String {
-    text.lines().map(|line| format!("{mark} {line}\n")).collect()
+/// A payload without its credentials, each line with `mark` before it.
+fn marked(mark: char, payload: &[u8]) -> String {
+    String::from_utf8_lossy(&redact(payload)).lines().map(|line| format!("{mark} {line}\n")).collect()
 }
 
 /// How a call reaches the broker.
@@ -259,7 +260,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_has_no_token() {
-        let text = marked('>', &redact(b"PUT\r\nAuthorization: Bearer t0k3n\r\n\r\n{}"));
-        assert_eq!(text, "> PUT\n> Authorization: Bearer [redacted]\n> \n> {}\n");
+        let text = marked('>', b"PUT\r\nAuthorization: Bearer t0k3n\r\n\r\n{}");
+        assert_eq!(text, "> PUT\n> Authorization: Bearer xxxxx\n> \n> {}\n");
     }
 }

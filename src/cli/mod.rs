@@ -28,7 +28,6 @@ mod onboard;
 mod output;
 mod owner;
 mod private_file;
-mod redaction;
 mod request_args;
 mod secret_input;
 mod serve;

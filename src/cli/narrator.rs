@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
 
+use crate::capture::redact;
 use crate::cli::exit::Failure;
 use crate::cli::output;
 use crate::cli::owner::Called;
-use crate::cli::redaction::redact;
 use crate::cli::tap::Passing;
 use crate::mqtt::Publish;
 use crate::thing_if::Command;
@@ -148,6 +148,7 @@ impl Narrator {
     fn frame(&self, told: &mut Told, direction: &str, mark: char, publish: &Publish) {
         told.frames += 1;
         let payload = redact(&publish.payload);
+        let payload = String::from_utf8_lossy(&payload);
         let topic = publish.topic.as_str();
         let lines = || {
             let mut text = format!("   {mark} {topic}");
@@ -167,6 +168,7 @@ impl Narrator {
     pub(crate) fn called(&self, called: &Called) {
         let Called { method, path, status, body } = called;
         let body = redact(body);
+        let body = String::from_utf8_lossy(&body);
         self.say(
             &mut self.told(),
             || format!("   {method} {path} -> {}", status.as_u16()),

@@ -9,6 +9,7 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use crate::capture::redact;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::http1;
 use crate::ids::{AccessToken, AppId, CommandId, ThingId, VendorThingId};
@@ -142,6 +143,7 @@ impl Owner {
 }
 
 fn refused(called: &Called) -> Failure {
-    let said = crate::cli::redaction::redact(&called.body);
+    let said = redact(&called.body);
+    let said = String::from_utf8_lossy(&said);
     Failure::other(format_args!("{} {} was answered {}: {}", called.method, called.path, called.status, said.trim()))
 }
