@@ -377,6 +377,44 @@ async fn a_device_that_disconnects_cancels_nothing() {
 }
 
 #[tokio::test]
+async fn answers_that_a_taken_over_connection_does_not_take_are_counted() {
+    const REQUESTS: u64 = 100;
+    let edge = start(echo()).await;
+    let mut old = edge.assigned("device").await;
+    let mut all = Vec::new();
+    for number in 0..REQUESTS {
+        let topic = raw_mqtt::topic(&format!("p/device/thing-if/apps/app1/x{number}"));
+        let payload = Bytes::from_static(b"GET\n\n");
+        let publish = PublishPacket { dup: false, retain: false, qos: Qos::AtMostOnce, id: None, topic, payload };
+        all.extend_from_slice(&old.encode(&Packet::Publish(publish)));
+    }
+    old.send_bytes(&all).await;
+    let mut new = edge.assigned("device").await;
+    let mut answered = 0;
+    while old.receive().await.is_some() {
+        answered += 1;
+    }
+    new.ping().await;
+    let registry = edge.registry.clone();
+    edge.shut_down().await.expect("no panic").expect("no error");
+    let metrics = registry.metrics();
+    assert_eq!((metrics.requests, answered + metrics.undeliverable_answers), (REQUESTS, REQUESTS));
+}
+
+#[tokio::test]
+async fn a_connection_works_without_room_for_more_than_one_answer() {
+    let mut config = Config::default();
+    config.write_high_water = 0;
+    let edge = start_with(echo(), config).await;
+    let mut client = edge.assigned("device").await;
+    for body in ["1", "2"] {
+        client.request(STATES, format!("PUT\n\n{body}")).await;
+        assert!(client.answer().await.body.ends_with(body));
+    }
+    client.ping().await;
+}
+
+#[tokio::test]
 async fn too_large_a_frame_is_413_with_its_id_and_the_connection_goes_on() {
     let edge = start(echo()).await;
     let mut client = edge.assigned("device").await;

@@ -224,7 +224,7 @@ impl<W: Wire, S: Backend> Connection<W, S> {
     }
 
     fn has_room(&self) -> bool {
-        self.output.len() < self.live.config.write_high_water
+        self.output.len() <= self.live.config.write_high_water
     }
 
     fn may_read(&self) -> bool {

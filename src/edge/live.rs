@@ -76,7 +76,10 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.live.registry.counters().undeliverable_answers.add_many(self.session.ended());
+        let (answers, pushes) = self.session.ended();
+        let counters = self.live.registry.counters();
+        counters.undeliverable_answers.add_many(answers);
+        counters.pushes_dropped.add_many(pushes);
         self.live.sessions().remove(&self.session.id());
     }
 }

@@ -66,7 +66,7 @@ counters! {
     ignored,
     /// Pushes queued for a connection.
     pushes,
-    /// Pushes dropped because the connection's queue was full.
+    /// Pushes dropped because the connection's queue was full, or because it ended before it took them.
     pushes_dropped,
 }
 

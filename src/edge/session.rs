@@ -97,19 +97,20 @@ impl Session {
         self.id
     }
 
-    /// Everything that waits for the connection, if it has `room`; `waker` is woken when there is more.
+    /// Everything that waits for the connection, if it has `room` and need not end; `waker` is woken when there is more.
     pub(super) fn take(&self, room: bool, waker: &Waker) -> Taken {
         let mut outbox = self.outbox();
         match &mut outbox.waker {
             Some(known) => known.clone_from(waker),
             unset => *unset = Some(waker.clone()),
         }
-        let (answers, pushes) = if room {
+        let ending = if let State::Ending(ending) = outbox.state { Some(ending) } else { None };
+        // What a connection that must end leaves here is counted by `ended`.
+        let (answers, pushes) = if room && ending.is_none() {
             (mem::take(&mut outbox.answers), mem::take(&mut outbox.pushes))
         } else {
             (VecDeque::new(), VecDeque::new())
         };
-        let ending = if let State::Ending(ending) = outbox.state { Some(ending) } else { None };
         Taken { answers, pushes, is_finishing: outbox.state == State::Finishing, ending }
     }
 
@@ -192,13 +193,12 @@ impl Session {
         }
     }
 
-    /// The connection has ended. Gives the number of answers that nobody will take.
-    pub(super) fn ended(&self) -> usize {
+    /// The connection has ended. Gives the numbers of answers and of pushes that nobody will take.
+    pub(super) fn ended(&self) -> (usize, usize) {
         let mut outbox = self.outbox();
         outbox.state = State::Ended;
         outbox.waker = None;
-        outbox.pushes = VecDeque::new();
-        mem::take(&mut outbox.answers).len()
+        (mem::take(&mut outbox.answers).len(), mem::take(&mut outbox.pushes).len())
     }
 
     /// Puts a request behind those of the same lane, as far as `config` allows.
@@ -337,12 +337,24 @@ mod tests {
         session.subscribe();
         assert!(session.answer(answer()) && session.answer(answer()));
         assert_eq!(session.push(Bytes::new(), 1), PushOutcome::Queued);
-        assert_eq!(session.ended(), 2);
+        assert_eq!(session.ended(), (2, 1));
         assert!(!session.answer(answer()));
         assert_eq!(session.push(Bytes::new(), 1), PushOutcome::NotConnected);
         session.end(Ending::Revoked);
         let taken = session.take(true, Waker::noop());
         assert!(taken.ending.is_none() && taken.answers.is_empty() && taken.pushes.is_empty());
+    }
+
+    #[test]
+    fn who_must_end_takes_nothing_more_and_leaves_it_to_be_counted() {
+        let session = session();
+        session.subscribe();
+        assert!(session.answer(answer()));
+        assert_eq!(session.push(Bytes::new(), 1), PushOutcome::Queued);
+        session.end(Ending::TakenOver);
+        let taken = session.take(true, Waker::noop());
+        assert!(taken.answers.is_empty() && taken.pushes.is_empty());
+        assert_eq!(session.ended(), (1, 1));
     }
 
     #[test]
