@@ -143,8 +143,8 @@ struct Connection<W, S> {
     pushes: Topic,
     silence: Option<Duration>,
     heard: Instant,
-    /// Since when the peer takes nothing of `output`.
-    blocked: Option<Instant>,
+    /// Since when the peer takes nothing of what is written, and how much it had taken by then.
+    blocked: Option<(Instant, u64)>,
     timer: Option<Pin<Box<Sleep>>>,
     service: S,
     live: Arc<Live>,
@@ -294,8 +294,7 @@ impl<W: Wire, S: Backend> Connection<W, S> {
 
     /// Writes; whether everything has left.
     fn drain(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
-        let before = self.output.len();
-        if before == 0 && self.is_flushed {
+        if self.output.is_empty() && self.is_flushed {
             return Ok(true);
         }
         match self.wire.poll_drain(cx, &mut self.output) {
@@ -307,8 +306,9 @@ impl<W: Wire, S: Backend> Connection<W, S> {
             }
             Poll::Pending => {
                 self.is_flushed = false;
-                if self.output.len() < before || self.blocked.is_none() {
-                    self.blocked = Some(Instant::now());
+                let written = self.wire.written();
+                if self.blocked.is_none_or(|(_, before)| written > before) {
+                    self.blocked = Some((Instant::now(), written));
                 }
             }
         }
@@ -321,7 +321,7 @@ impl<W: Wire, S: Backend> Connection<W, S> {
             // Who is not listened to cannot be silent.
             let silence = self.silence.filter(|_| self.may_read());
             let silent = silence.and_then(|silence| self.heard.checked_add(silence));
-            let deaf = self.blocked.and_then(|since| since.checked_add(self.live.config.write_timeout));
+            let deaf = self.blocked.and_then(|(since, _)| since.checked_add(self.live.config.write_timeout));
             let Some(deadline) = silent.into_iter().chain(deaf).min() else { return Ok(()) };
             let now = Instant::now();
             if deaf.is_some_and(|deadline| deadline <= now) {

@@ -166,7 +166,7 @@ impl<S: Backend, D: Directory> Edge<S, D> {
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let origin = Origin { scheme, remote, local };
-        self.clone().serve(Box::new(Stream(stream)), origin, self.connect_deadline(), self.live.open())
+        self.clone().serve(Box::new(Stream::new(stream)), origin, self.connect_deadline(), self.live.open())
     }
 
     fn connect_deadline(&self) -> Instant {
@@ -225,7 +225,7 @@ impl<S: Backend, D: Directory> Edge<S, D> {
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         if !origin.scheme.is_websocket() {
-            return Box::pin(self.serve(Box::new(Stream(stream)), origin, deadline, place));
+            return Box::pin(self.serve(Box::new(Stream::new(stream)), origin, deadline, place));
         }
         let upgrade = Box::pin(WebSocket::accept(stream, self.live.config.max_skip));
         Box::pin(async move {
@@ -307,5 +307,90 @@ struct CloseAll(Arc<Live>);
 impl Drop for CloseAll {
     fn drop(&mut self) {
         self.0.each(|session| session.end(Ending::Shutdown));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+    use futures_util::{SinkExt, StreamExt};
+    use http::{Request, Response};
+    use tokio::io::AsyncReadExt;
+    use tokio_tungstenite::tungstenite::Message;
+
+    use super::*;
+    use crate::edge::{Admission, Login, Role};
+    use crate::ids::AppId;
+    use crate::mqtt::RefusedReason;
+    use crate::mqtt::packet::{self, Connect, Packet, Protocol};
+    use crate::topic::Topic;
+
+    const ANSWER_LEN: usize = 600_000;
+
+    #[derive(Clone)]
+    struct Large;
+
+    impl tower_service::Service<Request<Bytes>> for Large {
+        type Response = Response<Bytes>;
+        type Error = std::convert::Infallible;
+        type Future = std::future::Ready<Result<Response<Bytes>, Self::Error>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Bytes>) -> Self::Future {
+            std::future::ready(Ok(Response::new(Bytes::from(vec![b'x'; ANSWER_LEN]))))
+        }
+    }
+
+    struct Open;
+
+    impl Directory for Open {
+        async fn admit(&self, _: &Login) -> Result<Admission, RefusedReason> {
+            Ok(Admission { role: Role::Assigned, app_id: AppId::new("app1").expect("valid") })
+        }
+    }
+
+    fn connect() -> BytesMut {
+        let connect = Connect {
+            protocol: Protocol::V311,
+            clean_session: true,
+            keep_alive: 0,
+            client_id: "device".to_owned(),
+            will: None,
+            username: Some("u".to_owned()),
+            password: Some(Bytes::from_static(b"p")),
+        };
+        let mut bytes = BytesMut::new();
+        packet::encode(&Packet::Connect(Box::new(connect)), Protocol::V311, &mut bytes).expect("encodable");
+        bytes
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_websocket_that_takes_a_large_answer_slowly_is_not_taken_for_deaf() {
+        let registry = Registry::new();
+        let edge = Edge::new(Large, Open, registry.clone(), Config::default());
+        let (near, far) = tokio::io::duplex(4096);
+        let address = ([127, 0, 0, 1], 1).into();
+        let origin = Origin { scheme: Scheme::Ws, remote: address, local: address };
+        let (deadline, place) = (edge.connect_deadline(), edge.live.open());
+        tokio::spawn(edge.upgrade(far, origin, deadline, place));
+        let (mut socket, _) = tokio_tungstenite::client_async("ws://x/mqtt", near).await.expect("upgraded");
+        socket.send(Message::Binary(connect().freeze())).await.expect("sent");
+        assert!(matches!(socket.next().await, Some(Ok(Message::Binary(_)))), "CONNACK");
+        let mut request = BytesMut::new();
+        let topic = Topic::new("p/device/thing-if/apps/app1/x").expect("valid");
+        packet::encode_publish(&topic, b"GET\n\n", &mut request).expect("encodable");
+        socket.send(Message::Binary(request.freeze())).await.expect("sent");
+        // Never nothing for 30 s, although the answer takes an hour as one frame.
+        let mut stream = socket.into_inner();
+        let mut taken = 0;
+        while taken < ANSWER_LEN {
+            sleep(Duration::from_secs(25)).await;
+            let read = stream.read(&mut [0; 4096]).await.expect("open");
+            assert!(read > 0, "closed after {taken} bytes: {:?}", registry.metrics());
+            taken += read;
+        }
     }
 }

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::ending::Ending;
-use super::wire::{Output, Wire};
+use super::wire::{Counted, Output, Wire};
 
 /// Allocated for each connection for as long as it lives, so it is small; larger messages grow it.
 const READ_LEN: usize = 4 * 1024;
@@ -34,7 +34,7 @@ const WRITE_LEN: usize = 16 * 1024;
 const PROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
 /// A WebSocket that carries MQTT.
-pub(super) struct WebSocket<T>(WebSocketStream<T>);
+pub(super) struct WebSocket<T>(WebSocketStream<Counted<T>>);
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> WebSocket<T> {
     /// Answers the upgrade request.
@@ -46,7 +46,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> WebSocket<T> {
             .write_buffer_size(WRITE_LEN)
             .max_message_size(largest)
             .max_frame_size(largest);
-        let upgraded = tokio_tungstenite::accept_hdr_async_with_config(stream, agree, Some(options)).await;
+        let upgraded =
+            tokio_tungstenite::accept_hdr_async_with_config(Counted::new(stream), agree, Some(options)).await;
         upgraded.map(Self).map_err(ending)
     }
 }
@@ -96,6 +97,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for WebSocket<T> {
             Pin::new(&mut self.0).start_send(Message::Binary(packet.freeze())).map_err(ending)?;
         }
         Pin::new(&mut self.0).poll_flush(cx).map_err(ending)
+    }
+
+    fn written(&self) -> u64 {
+        self.0.get_ref().written
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {

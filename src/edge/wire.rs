@@ -1,6 +1,7 @@
 //! Bytes in, packets out, over anything that carries them.
 
 use std::collections::VecDeque;
+use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -23,6 +24,9 @@ pub(super) trait Wire: Send + Unpin + 'static {
 
     /// Writes from the front of `output`. Ready when nothing is left and everything is flushed.
     fn poll_drain(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<Result<(), Ending>>;
+
+    /// How many bytes the network, or TLS, has taken so far. What this layer holds back itself does not count.
+    fn written(&self) -> u64;
 
     /// Says the last word and closes the outgoing direction.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>>;
@@ -75,8 +79,48 @@ impl Output {
     }
 }
 
+/// Counts what is written to a stream.
+pub(super) struct Counted<T> {
+    pub(super) stream: T,
+    pub(super) written: u64,
+}
+
+impl<T> Counted<T> {
+    pub(super) fn new(stream: T) -> Self {
+        Self { stream, written: 0 }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.written += written as u64;
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 /// TCP, TLS, or anything else that is a stream of bytes.
-pub(super) struct Stream<T>(pub(super) T);
+pub(super) struct Stream<T>(Counted<T>);
+
+impl<T> Stream<T> {
+    pub(super) fn new(stream: T) -> Self {
+        Self(Counted::new(stream))
+    }
+}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for Stream<T> {
     const ONE_BY_ONE: bool = false;
@@ -98,6 +142,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for Stream<T> {
             output.bytes.advance(written);
         }
         Pin::new(&mut self.0).poll_flush(cx).map_err(Ending::from)
+    }
+
+    fn written(&self) -> u64 {
+        self.0.written
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
