@@ -69,7 +69,7 @@ pub(super) fn judge_oversize(
 /// Whether this connection may call `path`: `/thing-if/apps/{its own app}/…`, on the default broker only
 /// `…/onboardings`. (`wire` §1.1, §3)
 fn check_path(peer: &Peer, path: &str) -> Result<(), (ErrorCode, &'static str)> {
-    let rest = path.strip_prefix("/thing-if/apps/").filter(|_| !path.split('/').any(is_dot_segment));
+    let rest = path.strip_prefix("/thing-if/apps/").filter(|_| !has_dot_segments(path));
     let Some(rest) = rest else {
         return Err((ErrorCode::PathNotFound, "Only /thing-if/apps/{APP_ID}/ is served over MQTT."));
     };
@@ -85,20 +85,14 @@ fn check_path(peer: &Peer, path: &str) -> Result<(), (ErrorCode, &'static str)> 
     }
 }
 
-/// `.` and `..`, percent-encoded or not: something behind the edge could resolve them after the application was checked.
-fn is_dot_segment(segment: &str) -> bool {
-    let mut rest = segment;
-    let mut dots = 0;
-    while !rest.is_empty() {
-        let encoded = rest.get(..3).is_some_and(|text| text.eq_ignore_ascii_case("%2e"));
-        match rest.strip_prefix('.') {
-            Some(after) => rest = after,
-            None if encoded => rest = &rest[3..],
-            None => return false,
-        }
-        dots += 1;
+/// `.` or `..` between slashes, with dots and slashes percent-encoded or not and slashes forward or backward: something
+/// behind the edge could resolve them after the application was checked.
+fn has_dot_segments(path: &str) -> bool {
+    if !path.contains(['.', '%']) {
+        return false;
     }
-    matches!(dots, 1 | 2)
+    let path = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    path.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
 }
 
 /// Requests with one path are executed in the order they came. Letter case does not make a path another one, because
@@ -142,12 +136,14 @@ mod tests {
 
     #[test]
     fn each_role_may_call_its_own_paths_and_no_others() {
-        let assigned = |topic| status(Role::Assigned, "me", topic, b"GET\r\n\r\n");
+        let assigned = |topic: &str| status(Role::Assigned, "me", topic, b"GET\r\n\r\n");
         assert_eq!(assigned("p/me/thing-if/apps/app1/targets/thing:th.1/states"), Some(200));
         assert_eq!(assigned("p/me/thing-if/apps/app1/onboardings"), Some(200));
         assert_eq!(assigned("p/me/thing-if/apps/app2/targets/thing:th.1/states"), Some(403));
         assert_eq!(assigned("p/me/thing-if/apps/app1/../app2/onboardings"), Some(404));
-        assert_eq!(assigned("p/me/thing-if/apps/app1/%2E./app2/onboardings"), Some(404));
+        for encoded in ["%2E./app2", "..%2Fapp2", "x%2f.%2e%2Fapp2", "..\\app2", "x%5C..\\..", "x/.."] {
+            assert_eq!(assigned(&format!("p/me/thing-if/apps/app1/{encoded}")), Some(404), "{encoded}");
+        }
         assert_eq!(assigned("p/me/thing-if/apps/app1/targets/a..b"), Some(200));
         assert_eq!(assigned("p/me/api/apps/app1/things"), Some(404));
         assert_eq!(assigned("p/you/thing-if/apps/app1/onboardings"), None);
