@@ -20,13 +20,14 @@ pub struct Config {
     /// The largest payload that is skipped after that answer, in bytes; more ends the connection. Default 1 MiB.
     pub max_skip: usize,
     /// Requests of one connection that the service has at once; more are answered with 503 and `Retry-After`. Default
-    /// 256, which costs at most `max_in_flight` × [`max_frame`](Self::max_frame) of memory for one connection.
+    /// 256, each of which costs its frame, at most [`max_frame`](Self::max_frame), and two copies of its topic, at most 128 KiB.
     pub max_in_flight: usize,
     /// Requests of one connection that wait behind others with the same path; more are answered with 503. They are apart
     /// from those in flight, so that a device may report a burst of states without losing the last one, which is the one
     /// that counts. Default 2,048.
     pub max_waiting: usize,
-    /// The bytes of the bodies of those that wait; a request beyond it is answered with 503. Default 1 MiB.
+    /// The bytes that those that wait may hold, their frames and twice their topics; a request beyond it is answered with
+    /// 503. Default 1 MiB.
     pub max_waiting_bytes: usize,
     /// Requests of all connections together, those included whose device has gone; more are answered with 503.
     /// Default 65,536.

@@ -50,7 +50,7 @@ pub(super) async fn run_lane<S: Backend>(
     // Answers left since the connection was last woken.
     let mut left = 0;
     loop {
-        let Job { topic, request_id, request } = job;
+        let Job { topic, request_id, request, .. } = job;
         live.registry.counters().requests.add();
         let response = {
             let mut call = pin!(execute(service.clone(), request, &live));

@@ -34,11 +34,15 @@ pub(super) fn judge(peer: &Peer, topic: Topic, payload: Bytes, counters: &Counte
         return Verdict::Refused(answer::error(code, message), frame::request_id(&payload));
     }
     let lane = lane(path);
+    // A slice would keep the whole buffer that it was read into for as long as the request waits.
+    let payload = Bytes::copy_from_slice(&payload);
+    // The URI is a second copy of the topic.
+    let size = payload.len() + 2 * topic.as_str().len();
     match frame::decode_request(&topic, payload.clone()) {
         Ok(mut request) => {
             let request_id = request.headers().get(REQUEST_ID).cloned();
             request.extensions_mut().insert(peer.clone());
-            Verdict::Accepted(Job { topic, request_id, request }, lane)
+            Verdict::Accepted(Job { topic, request_id, request, size }, lane)
         }
         Err(error) => {
             counters.malformed_frames.add();
@@ -153,6 +157,21 @@ mod tests {
         assert_eq!(anonymous("p/anonymous/thing-if/apps/app1/onboardings?x=1"), Some(200));
         assert_eq!(anonymous("p/anonymous/thing-if/apps/app1/targets/thing:th.1/states"), Some(403));
         assert_eq!(anonymous("p/anonymous/thing-if/apps/app2/onboardings"), Some(403));
+    }
+
+    #[test]
+    fn a_request_holds_what_it_says_and_no_buffer_besides() {
+        let frame = b"PUT\nX-Kii-RequestID: 1\n\n{}";
+        let buffer = Bytes::from([&frame[..], &[b' '; 100_000]].concat());
+        let topic = Topic::new("p/me/thing-if/apps/app1/x").expect("valid");
+        let payload = buffer.slice(..frame.len());
+        let Verdict::Accepted(job, _) =
+            judge(&peer(Role::Assigned, "me"), topic.clone(), payload, &Counters::default())
+        else {
+            panic!("refused")
+        };
+        assert!(buffer.is_unique(), "the request keeps the buffer");
+        assert_eq!((job.size, job.request.body().as_ref()), (frame.len() + 2 * topic.as_str().len(), &b"{}"[..]));
     }
 
     #[test]

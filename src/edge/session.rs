@@ -26,6 +26,8 @@ pub(super) struct Job {
     pub(super) topic: Topic,
     pub(super) request_id: Option<HeaderValue>,
     pub(super) request: Request<Bytes>,
+    /// The bytes that it holds while it waits.
+    pub(super) size: usize,
 }
 
 /// The key of a lane: a digest of the request's path. Paths that collide wait for each other, which is harmless.
@@ -208,7 +210,7 @@ impl Session {
         let in_flight = open.len();
         match open.entry(key) {
             Entry::Occupied(mut lane) => {
-                let bytes = *waiting_bytes + job.request.body().len();
+                let bytes = *waiting_bytes + job.size;
                 if *waiting >= config.max_waiting || bytes > config.max_waiting_bytes {
                     return Enqueued::Full(job);
                 }
@@ -230,7 +232,7 @@ impl Session {
         match lanes.open.get_mut(&key).and_then(VecDeque::pop_front) {
             Some(next) => {
                 lanes.waiting -= 1;
-                lanes.waiting_bytes -= next.request.body().len();
+                lanes.waiting_bytes -= next.size;
                 Some(next)
             }
             None => {
@@ -272,7 +274,7 @@ mod tests {
 
     fn job(body: &'static str) -> Job {
         let topic = Topic::new("p/me/x").expect("valid");
-        Job { topic, request_id: None, request: Request::new(Bytes::from_static(body.as_bytes())) }
+        Job { topic, request_id: None, request: Request::new(Bytes::from_static(body.as_bytes())), size: body.len() }
     }
 
     fn answer() -> Answer {
