@@ -24,6 +24,10 @@ use super::{Config, Directory, Registry};
 use crate::mqtt::Scheme;
 
 /// The sockets to accept connections from, any of them absent. Both roles come in on the same ones.
+///
+/// Secrets: this crate logs no payload, but the WebSocket library below `ws` and `wss` hands whole frames to the `log`
+/// crate at level trace. A program that installs a logger for `log` must cap the targets `tungstenite` and
+/// `tokio_tungstenite` at info, as the program `thingif` does.
 #[derive(Debug, Default)]
 pub struct Listeners {
     /// MQTT over TCP.
