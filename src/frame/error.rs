@@ -40,7 +40,7 @@ pub enum FrameErrorKind {
 }
 
 impl FrameError {
-    pub(super) fn new(kind: FrameErrorKind, offset: usize) -> Self {
+    pub(crate) fn new(kind: FrameErrorKind, offset: usize) -> Self {
         Self { kind, offset }
     }
 

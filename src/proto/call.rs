@@ -5,7 +5,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use http::{Request, Response};
 
 use super::NotSent;
-use crate::frame::{self, Frame, REQUEST_ID};
+use crate::frame::{self, Frame, FrameError, FrameErrorKind, REQUEST_ID, Start};
 use crate::ids::{AccessToken, ClientId};
 use crate::secret::Secret;
 use crate::topic::Topic;
@@ -40,9 +40,12 @@ pub(super) fn frame(
     if frame.len() > max_frame {
         return Err(NotSent::TooLarge { len: frame.len(), max: max_frame });
     }
-    // What no peer could read is better refused here, where the caller hears why.
-    Frame::parse(&frame).map_err(NotSent::InvalidFrame)?;
-    Ok(frame.freeze())
+    // What no peer could read is better refused here, where the caller hears why. A method such as `200` would be read
+    // as an answer, and by this client too where an ordinary broker echoes it.
+    match Frame::parse(&frame).map_err(NotSent::InvalidFrame)?.start() {
+        Start::Request { .. } => Ok(frame.freeze()),
+        Start::Response { .. } => Err(NotSent::InvalidFrame(FrameError::new(FrameErrorKind::NotARequest, 0))),
+    }
 }
 
 /// Gives the answer the caller's own `X-Kii-RequestID`, or none if the caller had none.
@@ -111,9 +114,17 @@ mod tests {
     fn what_cannot_be_sent_says_why() {
         let error = written(request(&[], &[b'x'; 300])).expect_err("too large");
         assert!(matches!(error, NotSent::TooLarge { len, max: 256 } if len > 300), "{error}");
-        let mut odd = request(&[], b"");
-        *odd.method_mut() = http::Method::from_bytes(b"1!").expect("a token");
-        assert!(matches!(written(odd), Err(NotSent::InvalidFrame(_))));
+        let with_method = |method: &str| {
+            let mut odd = request(&[], b"");
+            *odd.method_mut() = http::Method::from_bytes(method.as_bytes()).expect("a token");
+            match written(odd).expect_err("no verb") {
+                NotSent::InvalidFrame(error) => error.kind(),
+                other => panic!("{other}"),
+            }
+        };
+        assert_eq!(with_method("1!"), FrameErrorKind::Status);
+        assert_eq!(with_method("X1"), FrameErrorKind::StartLine);
+        assert_eq!(with_method("200"), FrameErrorKind::NotARequest);
         let star = Request::options("*").body(Bytes::new()).expect("valid");
         assert!(matches!(topic(&ClientId::anonymous(), &star), Err(NotSent::InvalidPath(_))));
     }
