@@ -64,7 +64,8 @@ fn name_before(payload: &[u8], separator: usize) -> Option<Name> {
         payload[..text.start].iter().rev().take(MAX_NAME_LEN).take_while(|b| matches!(b, b' ' | b'\t')).count();
     match payload[..text.start - blanks].last() {
         None | Some(b'\n' | b'\r') => Some(Name { text, place: Place::Line }),
-        Some(b'{' | b',' | b'[') => Some(Name { text, place: Place::Inline }),
+        // A quote or a backslash: a header inside a JSON string.
+        Some(b'{' | b',' | b'[' | b'"' | b'\\') => Some(Name { text, place: Place::Inline }),
         Some(_) => None, // prose: "wrong password: …"
     }
 }
@@ -129,20 +130,38 @@ fn mask_value(shown: &mut Cow<'_, [u8]>, payload: &[u8], separator: usize, name:
     let start = if payload[separator] == b'=' { separator + 1 } else { skip(separator + 1, blanks) };
     let quote = skip(start, |b| *b == b'\\');
     match payload.get(quote) {
+        // The end of the JSON string that the name stands in, and no value.
+        Some(b'"') if name.place == Place::Inline && ends_a_string(&payload[quote + 1..]) => start,
         Some(b'"') => {
             let end = string_end(payload, quote + 1, quote - start);
             mask(shown, quote + 1..end);
             end
         }
-        Some(b'{' | b'[') => mask_nested(shown, payload, start),
+        Some(b'{' | b'[') if payload[separator] == b':' => mask_nested(shown, payload, start),
         _ => {
-            let end = skip(start, |b| !b.is_ascii_whitespace() && !matches!(b, b',' | b'}' | b']' | b'"' | b'&'));
+            // Nothing quotes the value, so only what certainly ends it does.
+            let mut end = match (name.place, payload[separator]) {
+                (Place::Quoted, _) => {
+                    skip(start, |b| !b.is_ascii_whitespace() && !matches!(b, b',' | b'}' | b']' | b'"'))
+                }
+                (_, b'=') => skip(start, |b| !b.is_ascii_whitespace() && !matches!(b, b'"' | b'&')),
+                _ => skip(start, |b| !matches!(b, b'\r' | b'\n' | b',' | b'}' | b']' | b'"')),
+            };
+            // The backslashes of an escaped quote are the quote's.
+            if payload.get(end) == Some(&b'"') {
+                end -= payload[start..end].iter().rev().take_while(|b| **b == b'\\').count();
+            }
             if !matches!(&payload[start..end], b"null" | b"true" | b"false") {
                 mask_scalar(shown, start..end);
             }
             end
         }
     }
+}
+
+/// Whether a quote that `after` follows looks like the end of a JSON string.
+fn ends_a_string(after: &[u8]) -> bool {
+    matches!(after.trim_ascii_start().first(), None | Some(b',' | b'}' | b']' | b':'))
 }
 
 /// Masks every string and number inside the brackets that open at `start`, names included.
@@ -168,13 +187,15 @@ fn mask_nested(shown: &mut Cow<'_, [u8]>, payload: &[u8], start: usize) -> usize
 }
 
 /// Where the string ends that begins at `start` and whose opening quote had `escapes` backslashes before it: 0 in JSON,
-/// 1 in JSON inside a JSON string, 3 one level deeper. A string without an end goes to the end of the payload.
+/// 1 in JSON inside a JSON string, 3 one level deeper. A string without an end goes to the end of the string that it
+/// stands in, or of the payload.
 fn string_end(payload: &[u8], start: usize, escapes: usize) -> usize {
     let mut backslashes = 0;
     for (at, &byte) in payload.iter().enumerate().skip(start) {
         match byte {
             b'\\' => backslashes += 1,
             b'"' if backslashes % (2 * (escapes + 1)) == escapes => return at - escapes,
+            b'"' if escapes > 0 && backslashes % 2 == 0 => return at,
             _ => backslashes = 0,
         }
     }
@@ -202,7 +223,7 @@ fn mask_scalar(shown: &mut Cow<'_, [u8]>, range: Range<usize>) {
     for byte in bytes {
         match byte {
             b'0'..=b'9' if is_number => *byte = b'1',
-            b'-' | b'_' | b'.' | b'=' => {}
+            b'-' | b'_' | b'.' | b'=' | b' ' | b'\t' => {}
             b'+' | b'e' | b'E' if is_number => {}
             _ => *byte = b'x',
         }
@@ -265,6 +286,13 @@ mod tests {
             ("X: \"\r\n\r\n{\"password\":\"abc\"}", "X: \"\r\n\r\n{\"password\":\"xxx\"}"),
             (r#"{thingPassword: "abc", a: b}"#, r#"{thingPassword: "xxx", a: b}"#),
             ("grant_type=password&client_secret=abc&x=y", "grant_type=password&client_secret=xxx&x=y"),
+            ("client_secret=a,b}c&x=y", "client_secret=xxxxx&x=y"),
+            ("{Authorization: Bearer abc, a: b}", "{Authorization: xxxxxx xxx, a: b}"),
+            (r#"{"sent":"Authorization: Bearer abc"}"#, r#"{"sent":"Authorization: xxxxxx xxx"}"#),
+            (r#"{"sent":"GET\nAuthorization: Bearer abc\n"}"#, r#"{"sent":"GET\nAuthorization: xxxxxx xxxxx"}"#),
+            (r#"{"url":"/x?token=","a":"b"}"#, r#"{"url":"/x?token=","a":"b"}"#),
+            (r#"<a token="abc" b="c"/>"#, r#"<a token="xxx" b="c"/>"#),
+            (r#"{"url":"\"/x?token=abc\""}"#, r#"{"url":"\"/x?token=xxx\""}"#),
             (r#"{"v":"{\"accessToken\":\"a\\\"b\",\"x\":1}"}"#, r#"{"v":"{\"accessToken\":\"xxxxxx\",\"x\":1}"}"#),
         ] {
             assert_eq!(shown(given), expected);
@@ -285,6 +313,7 @@ mod tests {
             any::<bool>().prop_map(Into::into),
             any::<i64>().prop_map(Into::into),
             "[a-z\"\\\\:=\u{0}-\u{1F}é]{0,8}".prop_map(Into::into),
+            "[ab\"\n]{0,2}(token=|token:|Authorization: )[a-z0-9\"\\\\&,}\n]{0,6}".prop_map(Into::into),
         ];
         leaf.prop_recursive(3, 20, 4, move |inner| {
             prop_oneof![
@@ -305,7 +334,7 @@ mod tests {
                 members.iter().any(|(name, value)| leaks(value, secret || is_secret(name.as_bytes())))
             }
             serde_json::Value::Array(items) => items.iter().any(|item| leaks(item, secret)),
-            serde_json::Value::String(text) => secret && !text.chars().all(|c| matches!(c, 'x' | '=')),
+            serde_json::Value::String(text) => secret && !text.chars().all(|c| matches!(c, 'x' | '=' | ' ')),
             serde_json::Value::Number(number) => secret && !number.to_string().chars().all(|c| matches!(c, '1' | '-')),
             _ => false,
         }

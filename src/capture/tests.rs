@@ -123,6 +123,16 @@ fn secrets_are_written_only_on_demand() {
 }
 
 #[test]
+fn a_secret_in_a_query_is_not_written() {
+    let call = topic("p/me/thing-if/apps/a1/things/th.1/end-nodes?access_token=T0k3n&bestEffortLimit=5");
+    let text = written(&[entry(0, Event::Publish(Publish::new(call, "GET\r\n\r\n")))]);
+    assert!(
+        text.contains("\"p/me/thing-if/apps/a1/things/th.1/end-nodes?access_token=xxxxx&bestEffortLimit=5\""),
+        "{text}"
+    );
+}
+
+#[test]
 fn reading_is_lenient_where_nothing_is_lost() {
     let text = "\n{\"capture\":1,\"later\":[1]}\n\n  \n{\"kind\":\"publish\",\"topic\":\"t\",\"payload\":\"\",\"later\":{},\"us\":7,\"link\":0}\r\n{\"kind\":\"close\",\"us\":8,\"link\":0}";
     let read: Vec<_> = Reader::new(text.as_bytes()).expect("a header").map(|e| e.expect("well-formed")).collect();

@@ -98,7 +98,9 @@ impl<W: io::Write> Writer<W> {
     }
 
     fn message(&self, publish: &Publish, line: &mut Map<String, Value>) {
-        line.insert("topic".into(), publish.topic.as_str().into());
+        // A topic holds the query of its request, and there may be a secret in that.
+        let topic = self.shown(publish.topic.as_str().as_bytes());
+        line.insert("topic".into(), String::from_utf8_lossy(&topic).into());
         line.insert("qos".into(), (publish.qos as u8).into());
         let payload = self.shown(&publish.payload);
         let payload = match std::str::from_utf8(&payload) {
