@@ -3,57 +3,24 @@
 
 mod device;
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Response;
 use thingif::client::{self, Client, ConnectError, Connection, Notice, OnboardingError, Push, Pushes};
 use thingif::client::{NotSent, RequestError, SessionError};
 use thingif::config::Config;
-use thingif::mqtt::{LinkErrorKind, Publish, RefusedReason};
+use thingif::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind, Publish, RefusedReason};
 use thingif::thing_if::{ErrorBody, ErrorCode};
-use thingif::topic::Topic;
-use thingif::transport::memory::{self, Attempt, Broker, BrokerLink, FromDevice, Network};
+use thingif::topic::{Topic, TopicFilter};
+use thingif::transport::memory::{self, Broker, BrokerLink, FromDevice, Network};
+use thingif::transport::{BoxFuture, ConnectOptions, Link, LinkEvent, Transport};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use device::{CLIENT_ID, answer, answer_to, body_of, call, config, credential, onboarding_body};
+use device::brokers::{assigned, onboard, request};
+use device::{CLIENT_ID, answer, answer_to, body_of, call, config, credential};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Plays the default broker for one onboarding.
-async fn onboard(broker: &mut Broker, generation: u32) {
-    let attempt = broker.accept().await.expect("somebody connects");
-    assert!(attempt.credentials().client_id.is_anonymous());
-    let mut link = attempt.accept();
-    let Some(FromDevice::Publish(request)) = link.next().await else { panic!("expected the onboarding request") };
-    let response = Response::new(Bytes::from(onboarding_body(generation)));
-    link.publish(answer(&request, &response)).expect("the device listens");
-    assert_eq!(link.next().await, Some(FromDevice::Disconnect));
-    assert_eq!(link.next().await, None);
-}
-
-/// Takes the next connection at the assigned broker and grants its subscription.
-async fn assigned(broker: &mut Broker) -> BrokerLink {
-    let attempt = broker.accept().await.expect("somebody connects");
-    assert_eq!(attempt.credentials().client_id.as_str(), CLIENT_ID);
-    grant(attempt).await
-}
-
-async fn grant(attempt: Attempt) -> BrokerLink {
-    let mut link = attempt.accept();
-    let Some(FromDevice::Subscribe(filter)) = link.next().await else { panic!("expected a SUBSCRIBE") };
-    assert_eq!(filter.as_str(), CLIENT_ID);
-    link.suback(filter, true).expect("the device listens");
-    link
-}
-
-async fn request(link: &mut BrokerLink) -> Publish {
-    match link.next().await {
-        Some(FromDevice::Publish(request)) => request,
-        other => panic!("expected a call, got {other:?}"),
-    }
-}
 
 /// Answers every call with its own body until the device leaves.
 async fn answer_all(mut link: BrokerLink) {
@@ -197,6 +164,21 @@ async fn each_call_has_its_deadline() {
     assert!(near(short.1, Duration::from_millis(250)), "{:?}", short.1);
     assert_eq!(default.0.expect_err("nobody answers"), RequestError::TimedOut);
     assert!(near(default.1, 10 * SECOND), "{:?}", default.1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_time_is_up_before_its_turn_is_not_sent() {
+    let (mut client, _pushes, connection, _broker, mut link) = connected(config()).await;
+    let late = client.call(call("states", "late"));
+    tokio::time::advance(10 * SECOND).await;
+    tokio::spawn(connection.run());
+    assert_eq!(late.await.expect_err("its time is up"), NotSent::DeadlineExceeded.into());
+    let (answer, seen) = tokio::join!(client.send(call("states", "next")), async {
+        let next = request(&mut link).await;
+        link.publish(answer_to(&next, true)).expect("the device listens");
+        body_of(&next)
+    });
+    assert_eq!((answer.expect("answered").status(), seen.as_str()), (http::StatusCode::OK, "next"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -362,6 +344,20 @@ async fn when_every_handle_is_gone_the_connection_closes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_on_its_way_keeps_the_connection_open() {
+    let (mut client, pushes, connection, _broker, mut link) = connected(config()).await;
+    let connection = tokio::spawn(connection.run());
+    let on_its_way = client.call(call("states", "last"));
+    drop((client, pushes));
+    let (answer, ()) = tokio::join!(on_its_way, async {
+        let request = request(&mut link).await;
+        link.publish(answer_to(&request, true)).expect("the device listens");
+    });
+    assert_eq!(answer.expect("answered").body(), "last");
+    connection.await.expect("no panic").expect("closed in order");
+}
+
+#[tokio::test(start_paused = true)]
 async fn close_ends_calls_and_says_goodbye() {
     let (client, _pushes, connection, _broker, mut link) = connected(config()).await;
     let connection = tokio::spawn(connection.run());
@@ -376,6 +372,61 @@ async fn close_ends_calls_and_says_goodbye() {
     connection.await.expect("no panic").expect("closed in order");
     assert!(client.is_closed());
     client.close().await; // once more does no harm
+}
+
+/// A transport whose links never get their DISCONNECT written.
+struct Clogged(Network);
+
+struct CloggedLink(Box<dyn Link>);
+
+impl Transport for Clogged {
+    fn connect<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        credentials: &'a Credentials,
+        options: &'a ConnectOptions,
+    ) -> BoxFuture<'a, Result<Box<dyn Link>, LinkError>> {
+        Box::pin(async move {
+            let link = self.0.connect(endpoint, credentials, options).await?;
+            Ok(Box::new(CloggedLink(link)) as Box<dyn Link>)
+        })
+    }
+}
+
+impl Link for CloggedLink {
+    fn publish(&mut self, publish: Publish) -> Result<(), LinkError> {
+        self.0.publish(publish)
+    }
+
+    fn subscribe(&mut self, filter: TopicFilter) -> Result<(), LinkError> {
+        self.0.subscribe(filter)
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<LinkEvent> {
+        self.0.poll_event(cx)
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let _link = self.0;
+            std::future::pending().await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_that_cannot_be_written_holds_nobody_up_for_ever() {
+    let (network, mut broker) = memory::network();
+    let config = config().with_resume(credential(0));
+    let (connected, mut link) = tokio::join!(client::connect(config, Clogged(network)), assigned(&mut broker));
+    let (client, _pushes, connection) = connected.expect("connected");
+    let connection = tokio::spawn(connection.run());
+    let began = Instant::now();
+    client.close().await;
+    assert_eq!(began.elapsed(), 10 * SECOND, "the connect timeout");
+    assert!(client.is_closed());
+    connection.await.expect("no panic").expect("closed in order");
+    assert_eq!(link.next().await, None, "the link is dropped");
 }
 
 #[tokio::test(start_paused = true)]
@@ -394,6 +445,29 @@ async fn connecting_fails_with_its_cause() {
     });
     let refused = LinkErrorKind::Refused(RefusedReason::BadUserNameOrPassword);
     assert_eq!(error.expect_err("refused").link_error().map(|e| e.kind()), Some(refused));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscribe_that_the_transport_does_not_take_ends_the_attempt_at_once() {
+    let (network, mut broker) = memory::network_with_capacity(0);
+    let began = Instant::now();
+    let config = config().with_resume(credential(0));
+    let (connected, _link) =
+        tokio::join!(client::connect(config, network), async { broker.accept().await.expect("somebody").accept() });
+    let expected = SessionError::Link(LinkErrorKind::Overloaded.into());
+    assert_eq!(connected.expect_err("no subscription"), ConnectError::Session(expected));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_may_be_as_large_as_a_request() {
+    let max_frame = 2 * 1024 * 1024;
+    let (network, mut broker) = memory::network();
+    let config = config().with_max_frame(max_frame).expect("in range");
+    tokio::select! {
+        _ = client::connect(config, network) => panic!("nobody answered"),
+        attempt = broker.accept() => assert_eq!(attempt.expect("somebody").options().max_payload, max_frame),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -455,81 +529,4 @@ async fn a_device_that_is_no_longer_wanted_ends_with_the_reason() {
     }
     assert!(client.is_closed());
     assert_eq!(client.send(call("states", "x")).await.expect_err("ended"), NotSent::Closed.into());
-}
-
-/// Nothing secret reaches a log at any level.
-mod logs {
-    use std::fmt::Write;
-    use std::sync::{Arc, Mutex};
-
-    use tracing::field::{Field, Visit};
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Metadata, Subscriber};
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Everything(Arc<Mutex<String>>);
-
-    struct Text<'a>(&'a mut String);
-
-    impl Visit for Text<'_> {
-        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-            write!(self.0, " {field}={value:?}").expect("a String");
-        }
-    }
-
-    impl Subscriber for Everything {
-        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            metadata.target().starts_with("thingif")
-        }
-        fn new_span(&self, span: &Attributes<'_>) -> Id {
-            span.record(&mut Text(&mut self.0.lock().expect("no panic")));
-            Id::from_u64(1)
-        }
-        fn record(&self, _span: &Id, values: &Record<'_>) {
-            values.record(&mut Text(&mut self.0.lock().expect("no panic")));
-        }
-        fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
-        fn event(&self, event: &Event<'_>) {
-            event.record(&mut Text(&mut self.0.lock().expect("no panic")));
-        }
-        fn enter(&self, _span: &Id) {}
-        fn exit(&self, _span: &Id) {}
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn show_transitions_and_no_secret() {
-        let log = Everything::default();
-        let _guard = tracing::subscriber::set_default(log.clone());
-        let (network, mut broker) = memory::network();
-        let brokers = async {
-            broker.accept().await.expect("somebody").refuse(RefusedReason::NotAuthorised);
-            onboard(&mut broker, 1).await;
-            assigned(&mut broker).await
-        };
-        let config = config().with_resume(credential(0));
-        let (connected, mut link) = tokio::join!(client::connect(config, network), brokers);
-        let (client, pushes, connection) = connected.expect("connected");
-        let rendered = format!("{client:?} {pushes:?} {connection:?}");
-        let connection = tokio::spawn(connection.run());
-        let (answer, ()) = tokio::join!(client.send(call("states", "x")), async {
-            let request = request(&mut link).await;
-            link.publish(Publish::new(request.topic.clone(), "no frame, token-1")).expect("the device listens");
-            link.publish(answer_to(&request, true)).expect("the device listens");
-        });
-        answer.expect("answered");
-        link.cut(LinkErrorKind::Closed);
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        client.close().await;
-        connection.await.expect("no panic").expect("closed in order");
-
-        let log = log.0.lock().expect("no panic").clone();
-        for expected in ["onboarding", "onboarded", "ready", "not authorised", "cannot be read"] {
-            assert!(log.contains(expected), "{expected} in {log}");
-        }
-        for secret in ["thing-pw", "app-key", "pw-0", "pw-1", "token-0", "token-1"] {
-            assert!(!log.contains(secret) && !rendered.contains(secret), "{secret} in {log} {rendered}");
-        }
-    }
 }

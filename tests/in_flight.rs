@@ -432,6 +432,28 @@ fn a_quarantine_that_overflows_stays_safe_and_is_reported() {
 }
 
 #[test]
+fn what_waits_behind_a_forgotten_call_goes_when_its_window_has_ended() {
+    let config = config().with_quarantine(1).expect("in range");
+    let mut device = Device::ready(&config);
+    let first = device.call("path0", "first");
+    device.hears(answer_to(&device.request("first"), false));
+    assert_eq!(device.answered(first), Some(&b"first"[..]));
+    let forgotten = device.call("path0", "forgotten");
+    device.cancel(forgotten);
+    device.passes(SECOND);
+    let remembered = device.call("path1", "remembered");
+    device.cancel(remembered);
+    assert_eq!(device.counters().quarantine_overflows, 1);
+
+    device.passes(config.late_answer_window() - 2 * SECOND);
+    let waiting = device.call("path0", "waiting");
+    assert!(!device.was_sent("waiting"));
+    device.passes(SECOND);
+    device.hears(answer_to(&device.request("waiting"), false));
+    assert_eq!(device.answered(waiting), Some(&b"waiting"[..]));
+}
+
+#[test]
 fn what_waits_is_not_shown() {
     let mut device = Device::ready(&config());
     device.call("states", "zeroth");

@@ -134,16 +134,19 @@ fn an_onboarding_that_nobody_answers_has_a_deadline() {
 
 #[test]
 fn a_connect_that_nobody_answers_has_a_deadline() {
-    let script = Script { connect_silently: true, ..Script::default() };
-    let mut world = World::new(config(), script, 1);
-    world.run_for(60 * SECOND);
-    match world.closed.take().expect("ended") {
-        Some(error) => {
-            assert_eq!(error.link_error().map(|e| e.kind()), Some(LinkErrorKind::ConnectTimedOut));
+    // To the default broker, and to the assigned one.
+    for config in [config(), config().with_resume(credential(0))] {
+        let script = Script { connect_silently: true, ..Script::default() };
+        let mut world = World::new(config, script, 1);
+        world.run_for(60 * SECOND);
+        match world.closed.take().expect("ended") {
+            Some(error) => {
+                assert_eq!(error.link_error().map(|e| e.kind()), Some(LinkErrorKind::ConnectTimedOut));
+            }
+            None => panic!("it was not asked to close"),
         }
-        None => panic!("it was not asked to close"),
+        assert!(world.order.iter().any(|action| action == "Abort(link 1)"));
     }
-    assert!(world.order.iter().any(|action| action == "Abort(link 1)"));
 }
 
 #[test]

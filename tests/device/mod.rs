@@ -1,6 +1,9 @@
 //! What the tests of the device's side share: a configuration, a credential, and the peer's half of a call.
 #![allow(dead_code)] // each test file uses its own part
 
+#[cfg(feature = "client")]
+pub(crate) mod brokers;
+
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use thingif::config::{Config, Identity};
