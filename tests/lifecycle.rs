@@ -9,12 +9,16 @@ use std::time::Duration;
 
 use thingif::config::Config;
 use thingif::mqtt::{LinkErrorKind, RefusedReason};
-use thingif::proto::{ConnectError, NotSent, Notice, OnboardingError, RequestError, SessionError};
+use thingif::proto::{
+    Action, ConnectError, Event, EventKind, Instant, Lifecycle, LinkId, NotSent, Notice, OnboardingError, RequestError,
+    SessionError,
+};
 
-use device::{config, credential};
+use device::{call, config, credential};
 use world::{Faults, Script, World};
 
 const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// For simulations with faults: patient before the first Ready, and with a window longer than any message travels.
 fn patient() -> Config {
@@ -255,6 +259,49 @@ fn a_late_event_of_the_first_broker_cannot_speak_in_the_life_of_the_second() {
     assert_eq!(world.lifecycle.counters().stale_events, before + 2);
     assert_eq!(world.stored.len(), 1);
     world.finish();
+}
+
+#[test]
+fn what_is_remembered_runs_out_while_the_device_onboards() {
+    let config = config().with_resume(credential(0)).with_response_filter(true).with_pushes(false);
+    let config = config.with_late_answer_window(SECOND).and_then(|c| c.with_backoff(MILLISECOND, MILLISECOND));
+    let mut now = Instant::ORIGIN;
+    let mut device = Lifecycle::new(now, config.expect("in range"), 1);
+    // The newest link, and what it subscribes to.
+    let mut newest = LinkId(0);
+    let mut drain = |device: &mut Lifecycle| {
+        let mut subscribed = None;
+        while let Some(action) = device.poll_action() {
+            match action {
+                Action::Connect { link, .. } => newest = link,
+                Action::Subscribe { filter, .. } => subscribed = Some(filter),
+                _ => {}
+            }
+        }
+        (newest, subscribed)
+    };
+
+    let (link, _) = drain(&mut device);
+    device.handle_event(now, Event { link, kind: EventKind::Connected });
+    let filter = drain(&mut device).1.expect("the response filter");
+    device.handle_event(now, Event { link, kind: EventKind::Subscribed { filter, granted: true } });
+    device.submit(now, call("states", "x"), now + SECOND).expect("taken");
+    device.handle_event(now, Event { link, kind: EventKind::Lost(LinkErrorKind::Closed.into()) });
+    assert!(!device.is_idle(), "an ordinary broker may still deliver the answer");
+    for _ in 0..2 {
+        now = device.next_deadline().expect("the pause");
+        device.handle_timeout(now);
+        let (link, _) = drain(&mut device);
+        if link == LinkId(2) {
+            let refused = LinkErrorKind::Refused(RefusedReason::NotAuthorised);
+            device.handle_event(now, Event { link, kind: EventKind::Lost(refused.into()) });
+        }
+    }
+    assert_eq!(drain(&mut device).0, LinkId(3), "it onboards");
+    now = now + 2 * SECOND;
+    device.handle_timeout(now);
+    assert!(device.next_deadline().is_some_and(|deadline| deadline > now), "nothing is overdue");
+    assert!(device.is_idle());
 }
 
 #[test]
