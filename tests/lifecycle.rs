@@ -262,6 +262,28 @@ fn a_late_event_of_the_first_broker_cannot_speak_in_the_life_of_the_second() {
 }
 
 #[test]
+fn one_late_timer_ends_everything_that_was_due() {
+    let config = config().with_resume(credential(0)).with_response_filter(true).with_pushes(false);
+    let config = config.with_late_answer_window(SECOND).expect("in range");
+    let mut now = Instant::ORIGIN;
+    let mut device = Lifecycle::new(now, config, 1);
+    let link = LinkId(1);
+    device.handle_event(now, Event { link, kind: EventKind::Connected });
+    let filter = std::iter::from_fn(|| device.poll_action()).find_map(|action| match action {
+        Action::Subscribe { filter, .. } => Some(filter),
+        _ => None,
+    });
+    let filter = filter.expect("the response filter");
+    device.handle_event(now, Event { link, kind: EventKind::Subscribed { filter, granted: true } });
+    device.submit(now, call("states", "x"), now + SECOND).expect("taken");
+    device.handle_event(now, Event { link, kind: EventKind::Lost(LinkErrorKind::Closed.into()) });
+    // Both the pause and the window in which the answer may still come are over by now.
+    now = now + 60 * SECOND;
+    device.handle_timeout(now);
+    assert!(device.next_deadline().is_none_or(|next| next > now), "{:?}", device.next_deadline());
+}
+
+#[test]
 fn what_is_remembered_runs_out_while_the_device_onboards() {
     let config = config().with_resume(credential(0)).with_response_filter(true).with_pushes(false);
     let config = config.with_late_answer_window(SECOND).and_then(|c| c.with_backoff(MILLISECOND, MILLISECOND));

@@ -96,7 +96,8 @@ impl Lifecycle {
             }
             State::Session { machine, .. } => machine.handle_timeout(now),
             State::Waiting { until, .. } if *until <= now => {
-                if let State::Waiting { onboard, in_flight, .. } = mem::replace(&mut self.state, State::Closed) {
+                if let State::Waiting { onboard, mut in_flight, .. } = mem::replace(&mut self.state, State::Closed) {
+                    in_flight.handle_timeout(now);
                     self.start(now, onboard, in_flight);
                 }
             }
