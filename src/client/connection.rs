@@ -2,19 +2,21 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Instant as Clock, Sleep, sleep_until};
+use tokio::time::{Instant as Clock, Sleep, sleep_until, timeout};
 
 use super::call::{Command, Reply};
 use super::links::Links;
 use super::lossy;
+use super::storing::Storing;
 use super::streams::Notices;
 use super::trace;
-use crate::proto::{Action, CallId, ConnectError, Counters, Instant, Lifecycle, Notice};
+use crate::proto::{Action, CallId, ConnectError, Counters, Instant, Lifecycle, LinkId, Notice};
 use crate::thing_if::Credential;
 
 /// Notices kept for one reader.
@@ -72,11 +74,18 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(lifecycle: Lifecycle, origin: Clock, links: Links<'static>, wiring: Wiring) -> Self {
+    pub(super) fn new(
+        lifecycle: Lifecycle,
+        origin: Clock,
+        links: Links<'static>,
+        storing: Storing,
+        wiring: Wiring,
+    ) -> Self {
         let mut driver = Driver {
             lifecycle,
             origin,
             links,
+            storing,
             wiring,
             waiting: HashMap::new(),
             notices: Vec::new(),
@@ -85,6 +94,11 @@ impl Connection {
         };
         let first_notices = Some(driver.subscribe());
         Self { driver, first_notices }
+    }
+
+    /// Tells whoever reads notices.
+    pub(super) fn tell(&mut self, notice: Notice) {
+        self.driver.tell(&notice);
     }
 
     /// Drives until the connection is ready for the first time.
@@ -125,6 +139,7 @@ struct Driver {
     /// The machine's origin of time.
     origin: Clock,
     links: Links<'static>,
+    storing: Storing,
     wiring: Wiring,
     waiting: HashMap<CallId, oneshot::Sender<Reply>>,
     notices: Vec<lossy::Sender<Notice>>,
@@ -139,7 +154,7 @@ impl Driver {
         loop {
             self.perform();
             if let Some(closed) = self.closed.take() {
-                self.links.finish().await;
+                self.finish().await;
                 return Some(closed);
             }
             if done(&self.lifecycle) {
@@ -148,6 +163,11 @@ impl Driver {
             let deadline = self.set(timer.as_mut());
             let Wiring { commands, cancels, status, .. } = &mut self.wiring;
             tokio::select! {
+                (_, stored) = poll_fn(|cx| self.storing.poll_stored(cx)) => {
+                    if let Err(reason) = stored {
+                        tracing::warn!(%reason, "the credential is not stored");
+                    }
+                }
                 event = self.links.next_event() => {
                     let now = self.now();
                     self.lifecycle.handle_event(now, event);
@@ -164,6 +184,15 @@ impl Driver {
                 () = status.close.notified() => self.lifecycle.close(self.now()),
                 () = timer.as_mut(), if deadline => self.lifecycle.handle_timeout(self.now()),
             }
+        }
+    }
+
+    /// Says goodbye, and ends what is being stored; neither for ever.
+    async fn finish(&mut self) {
+        let stored = timeout(self.links.close_timeout(), self.storing.finish());
+        let (_, stored) = tokio::join!(self.links.finish(), stored);
+        if stored.is_err() {
+            tracing::warn!("the credential is not stored: the vault took too long");
         }
     }
 
@@ -186,6 +215,12 @@ impl Driver {
         let (sender, receiver) = lossy::queue(NOTICE_QUEUE);
         self.notices.push(sender);
         Notices::new(receiver)
+    }
+
+    fn tell(&mut self, notice: &Notice) {
+        trace::notice(notice);
+        self.notices.retain(|reader| !reader.is_closed());
+        self.notices.iter().for_each(|reader| reader.send(notice.clone()));
     }
 
     fn submit(&mut self, Command { request, deadline, ticket, reply }: Command) {
@@ -218,12 +253,11 @@ impl Driver {
                     }
                 }
                 Action::Push(payload) => self.wiring.pushes.send(payload),
-                Action::Store(credential) => *lock(&self.wiring.status.credential) = Some(credential),
-                Action::Notice(notice) => {
-                    trace::notice(&notice);
-                    self.notices.retain(|reader| !reader.is_closed());
-                    self.notices.iter().for_each(|reader| reader.send(notice.clone()));
+                Action::Store(credential) => {
+                    *lock(&self.wiring.status.credential) = Some(credential.clone());
+                    self.storing.begin(LinkId(0), credential);
                 }
+                Action::Notice(notice) => self.tell(&notice),
                 Action::Closed(failure) => self.closed = Some(failure),
             }
         }

@@ -119,6 +119,11 @@ impl<'t> Links<'t> {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
+    /// How long a goodbye may take.
+    pub(super) fn close_timeout(&self) -> std::time::Duration {
+        self.close_timeout
+    }
+
     /// Until the last DISCONNECT is written, or cannot be.
     pub(super) async fn finish(&mut self) {
         poll_fn(|cx| {

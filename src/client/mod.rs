@@ -67,8 +67,10 @@ mod connection;
 mod handle;
 mod links;
 mod lossy;
+mod storing;
 mod streams;
 mod trace;
+pub mod vault;
 
 use std::sync::Arc;
 
@@ -87,6 +89,8 @@ use crate::thing_if::Credential;
 use crate::transport::Transport;
 use connection::{Status, Wiring};
 use links::Links;
+use storing::Storing;
+use vault::{Vault, VaultKey};
 
 /// Connects: onboards unless there is a credential to resume with, goes to the assigned broker, and returns once that
 /// has granted the subscriptions. Dropping the future gives everything up.
@@ -95,6 +99,38 @@ use links::Links;
 /// [`ConnectError`] after as many failed attempts as [`Config::with_connect_attempts`] allows, or at once when no
 /// further attempt can help.
 pub async fn connect(config: Config, transport: impl Transport) -> Result<(Client, Pushes, Connection), ConnectError> {
+    establish(config, transport, Storing::nowhere(), None).await
+}
+
+/// As [`connect`], with a [`Vault`] that outlives the program: what it has under [`VaultKey::of`] the configuration is
+/// resumed, and each new credential is stored there before the default broker is left. A device that lost its credential
+/// onboards again by itself.
+///
+/// The vault's credential is newer than what the program may have kept elsewhere, so it is preferred to
+/// [`Config::with_resume`], which counts only while the vault has none. The vault is asked for at most the connect timeout,
+/// and a store is waited for as long as the default broker is given to answer; [`vault`] says what a failure means. The
+/// driver goes on while something is stored.
+///
+/// # Errors
+/// As [`connect`], and [`ConnectError::Vault`] at once, before anything is sent, when the vault is
+/// [set up wrongly](vault::VaultError::is_misconfiguration).
+pub async fn connect_with(
+    config: Config,
+    transport: impl Transport,
+    vault: impl Vault,
+) -> Result<(Client, Pushes, Connection), ConnectError> {
+    let (vault, key): (Arc<dyn Vault>, _) = (Arc::new(vault), VaultKey::of(&config));
+    let (config, failure) = storing::load(config, &*vault, &key).await?;
+    let failure = failure.map(|reason| Notice::LoadFailed { reason });
+    establish(config, transport, Storing::in_vault(vault, key), failure).await
+}
+
+async fn establish(
+    config: Config,
+    transport: impl Transport,
+    storing: Storing,
+    first: Option<Notice>,
+) -> Result<(Client, Pushes, Connection), ConnectError> {
     let seed = seed(&config)?;
     let links = Links::owning(&config, transport);
     let status = Arc::new(Status::new(config.resume().cloned()));
@@ -107,7 +143,8 @@ pub async fn connect(config: Config, transport: impl Transport) -> Result<(Clien
     let origin = Clock::now();
     let lifecycle = Lifecycle::new(Instant::ORIGIN, config, seed);
     let wiring = Wiring { commands, cancels, pushes, status };
-    let mut connection = Connection::new(lifecycle, origin, links, wiring);
+    let mut connection = Connection::new(lifecycle, origin, links, storing, wiring);
+    first.into_iter().for_each(|notice| connection.tell(notice));
     connection.until_ready().await?;
     Ok((client, Pushes::new(received, alive), connection))
 }

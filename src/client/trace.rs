@@ -19,6 +19,7 @@ pub(super) fn notice(notice: &Notice) {
         Notice::AmbiguousAnswer { topic } => tracing::warn!(%topic, "an answer could belong to several calls"),
         Notice::UnreadableAnswer { topic } => tracing::warn!(%topic, "an answer cannot be read"),
         Notice::QuarantineOverflow => tracing::warn!("too many timed-out and cancelled calls to remember"),
+        Notice::LoadFailed { reason } => tracing::warn!(%reason, "no credential from the vault: onboarding"),
         Notice::Lagged(count) => tracing::debug!(count, "notices dropped"),
     }
 }

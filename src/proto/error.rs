@@ -180,6 +180,9 @@ pub enum ConnectError {
     /// The operating system gave no random numbers to seed request ids with.
     #[error("no random numbers: {0}")]
     NoRandomness(String),
+    /// The vault is set up wrongly: says where and what to do. Nothing was sent.
+    #[error("the credential cannot be kept: {0}")]
+    Vault(String),
 }
 
 impl ConnectError {

@@ -73,6 +73,11 @@ pub enum Notice {
     },
     /// More timed-out and cancelled calls than can be remembered: the oldest was forgotten.
     QuarantineOverflow,
+    /// The vault could not give the stored credential, if it has one: the device onboards instead.
+    LoadFailed {
+        /// Why, and where.
+        reason: String,
+    },
     /// The program reads notices too slowly: so many were dropped. Added by the queue that it reads from.
     Lagged(u64),
 }

@@ -106,7 +106,7 @@ pub(super) fn after(failure: &ConnectError, history: &History, config: &Config) 
         ConnectError::Session(_) if !history.has_usable_credential() => Step::Onboard,
         ConnectError::Session(_) if history.failed_connects >= config.reonboard_after() => Step::Onboard,
         ConnectError::Session(_) => Step::Reconnect,
-        ConnectError::Closed | ConnectError::NoRandomness(_) => Step::GiveUp,
+        ConnectError::Closed | ConnectError::NoRandomness(_) | ConnectError::Vault(_) => Step::GiveUp,
     }
 }
 
