@@ -41,7 +41,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = directory_of(path);
     make_directory(directory)?;
     let mut name = unfinished_prefix(path);
-    name.push(format!("{:016x}{UNFINISHED}", getrandom::u64().map_err(io::Error::from)?));
+    name.push(format!("{:016x}{UNFINISHED}", getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?));
     let mut unfinished = Unfinished { path: directory.join(name), is_renamed: false };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished.path)?;
     // The umask may have taken away more than others' share.
