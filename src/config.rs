@@ -56,6 +56,9 @@ pub struct Config {
     late_answer_window: Duration,
     connect_attempts: usize,
     reonboard_after: usize,
+    onboarding_budget: (usize, Duration),
+    refusals: usize,
+    rest_after_refusal: Option<Duration>,
     seed: Option<u64>,
     resume: Option<Credential>,
 }
@@ -93,6 +96,9 @@ impl Config {
             late_answer_window: Duration::from_secs(30),
             connect_attempts: 1,
             reonboard_after: 5,
+            onboarding_budget: (5, HOUR),
+            refusals: 3,
+            rest_after_refusal: None,
             seed: None,
             resume: None,
         })
@@ -225,6 +231,41 @@ impl Config {
         Ok(self)
     }
 
+    /// How many new credentials the device may be given within any `window`. Default 5 in 1 h; 1 to 1000, 1 s to 24 h.
+    /// An onboarding that fails costs nothing, and so does every failure of the network. When the budget is used up the
+    /// device keeps to the credential it has, and without a usable one waits until the window has passed
+    /// ([`OnboardingHeldOff`](crate::proto::Notice::OnboardingHeldOff)). A service keeps only the newest tokens of a
+    /// thing valid, so a device that onboards in circles harms itself. (`wire` §7)
+    ///
+    /// # Errors
+    /// [`ConfigError`] outside those ranges.
+    pub fn with_onboarding_budget(mut self, count: usize, window: Duration) -> Result<Self, ConfigError> {
+        let count = number("onboarding budget", count, 1, 1000)?;
+        self.onboarding_budget = (count, duration("onboarding budget's window", window, SECOND, DAY)?);
+        Ok(self)
+    }
+
+    /// How many times in a row the default broker must refuse a device for good (a wrong password, an unknown
+    /// application) that was ready before and has no usable credential, until it gives up. Default 3; 1 to 1000. Before the
+    /// device was ready for the first time a single refusal ends it: somebody is waiting to be told.
+    ///
+    /// # Errors
+    /// [`ConfigError::Number`] outside that range.
+    pub fn with_refusals(mut self, given: usize) -> Result<Self, ConfigError> {
+        self.refusals = number("refusals", given, 1, 1000)?;
+        Ok(self)
+    }
+
+    /// What follows after [so many](Config::with_refusals) refusals: with `None`, the default, the connection ends and
+    /// says why; with a time, 1 s to 24 h, the device rests for so long and asks once more, again and again.
+    ///
+    /// # Errors
+    /// [`ConfigError::Duration`] outside that range.
+    pub fn with_rest_after_refusal(mut self, given: Option<Duration>) -> Result<Self, ConfigError> {
+        self.rest_after_refusal = given.map(|rest| duration("rest after refusals", rest, SECOND, DAY)).transpose()?;
+        Ok(self)
+    }
+
     /// Seed of request ids and jitter, for tests that must repeat. Default: drawn from the operating system. Two
     /// processes with one seed use the same request ids.
     pub fn with_seed(mut self, seed: u64) -> Self {
@@ -345,6 +386,21 @@ impl Config {
     /// See [`with_seed`](Config::with_seed).
     pub fn seed(&self) -> Option<u64> {
         self.seed
+    }
+
+    /// How many onboardings may succeed within the window; see [`with_onboarding_budget`](Config::with_onboarding_budget).
+    pub fn onboarding_budget(&self) -> (usize, Duration) {
+        self.onboarding_budget
+    }
+
+    /// See [`with_refusals`](Config::with_refusals).
+    pub fn refusals(&self) -> usize {
+        self.refusals
+    }
+
+    /// See [`with_rest_after_refusal`](Config::with_rest_after_refusal).
+    pub fn rest_after_refusal(&self) -> Option<Duration> {
+        self.rest_after_refusal
     }
 
     /// See [`with_resume`](Config::with_resume).

@@ -10,8 +10,8 @@ use std::time::Duration;
 use thingif::config::Config;
 use thingif::mqtt::{LinkErrorKind, RefusedReason};
 use thingif::proto::{
-    Action, ConnectError, Event, EventKind, Instant, Lifecycle, LinkId, NotSent, Notice, OnboardingError, RequestError,
-    SessionError,
+    Action, ConnectError, Event, EventKind, IfDown, Instant, Lifecycle, LinkId, NotSent, Notice, OnboardingError,
+    RequestError, SessionError,
 };
 
 use device::{call, config, credential};
@@ -109,7 +109,7 @@ fn an_onboarding_that_is_refused_ends_it_with_what_the_service_said() {
     let mut world = World::new(config().with_connect_attempts(9).expect("in range"), script, 1);
     world.run_for(60 * SECOND);
     match world.closed.take().expect("ended") {
-        Some(ConnectError::Onboarding(OnboardingError::Rejected { status, body })) => {
+        Some(ConnectError::Onboarding(OnboardingError::Rejected { status, body, .. })) => {
             assert_eq!(status, 401);
             assert_eq!(body.expect("the documented body").error_code.to_string(), "WRONG_PASSWORD");
         }
@@ -275,7 +275,7 @@ fn one_late_timer_ends_everything_that_was_due() {
     });
     let filter = filter.expect("the response filter");
     device.handle_event(now, Event { link, kind: EventKind::Subscribed { filter, granted: true } });
-    device.submit(now, call("states", "x"), now + SECOND).expect("taken");
+    device.submit(now, call("states", "x"), now + SECOND, IfDown::Fail).expect("taken");
     device.handle_event(now, Event { link, kind: EventKind::Lost(LinkErrorKind::Closed.into()) });
     // Both the pause and the window in which the answer may still come are over by now.
     now = now + 60 * SECOND;
@@ -307,7 +307,7 @@ fn what_is_remembered_runs_out_while_the_device_onboards() {
     device.handle_event(now, Event { link, kind: EventKind::Connected });
     let filter = drain(&mut device).1.expect("the response filter");
     device.handle_event(now, Event { link, kind: EventKind::Subscribed { filter, granted: true } });
-    device.submit(now, call("states", "x"), now + SECOND).expect("taken");
+    device.submit(now, call("states", "x"), now + SECOND, IfDown::Fail).expect("taken");
     device.handle_event(now, Event { link, kind: EventKind::Lost(LinkErrorKind::Closed.into()) });
     assert!(!device.is_idle(), "an ordinary broker may still deliver the answer");
     for _ in 0..2 {

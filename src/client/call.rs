@@ -8,7 +8,7 @@ use http::{Request, Response};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::proto::{CallId, RequestError};
+use crate::proto::{CallId, IfDown, RequestError};
 
 /// What a call ends with.
 pub(super) type Reply = Result<Response<Bytes>, RequestError>;
@@ -17,6 +17,7 @@ pub(super) type Reply = Result<Response<Bytes>, RequestError>;
 pub(super) struct Command {
     pub(super) request: Request<Bytes>,
     pub(super) deadline: Instant,
+    pub(super) if_down: IfDown,
     pub(super) ticket: Arc<Ticket>,
     pub(super) reply: oneshot::Sender<Reply>,
 }

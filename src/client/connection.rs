@@ -16,7 +16,7 @@ use super::lossy;
 use super::storing::Storing;
 use super::streams::Notices;
 use super::trace;
-use crate::proto::{Action, CallId, ConnectError, Counters, Instant, Lifecycle, LinkId, Notice};
+use crate::proto::{Action, CallId, ConnectError, Counters, Event, EventKind, Instant, Lifecycle, Notice};
 use crate::thing_if::Credential;
 
 /// Notices kept for one reader.
@@ -163,10 +163,9 @@ impl Driver {
             let deadline = self.set(timer.as_mut());
             let Wiring { commands, cancels, status, .. } = &mut self.wiring;
             tokio::select! {
-                (_, stored) = poll_fn(|cx| self.storing.poll_stored(cx)) => {
-                    if let Err(reason) = stored {
-                        tracing::warn!(%reason, "the credential is not stored");
-                    }
+                (link, stored) = poll_fn(|cx| self.storing.poll_stored(cx)) => {
+                    let now = self.now();
+                    self.lifecycle.handle_event(now, Event { link, kind: EventKind::Stored(stored) });
                 }
                 event = self.links.next_event() => {
                     let now = self.now();
@@ -223,12 +222,12 @@ impl Driver {
         self.notices.iter().for_each(|reader| reader.send(notice.clone()));
     }
 
-    fn submit(&mut self, Command { request, deadline, ticket, reply }: Command) {
+    fn submit(&mut self, Command { request, deadline, if_down, ticket, reply }: Command) {
         if !ticket.begin() {
             return;
         }
         let deadline = Instant::from_origin(deadline.saturating_duration_since(self.origin));
-        match self.lifecycle.submit(self.now(), request, deadline) {
+        match self.lifecycle.submit(self.now(), request, deadline, if_down) {
             Ok(call) if ticket.taken(call) => {
                 self.waiting.insert(call, reply);
             }
@@ -253,9 +252,9 @@ impl Driver {
                     }
                 }
                 Action::Push(payload) => self.wiring.pushes.send(payload),
-                Action::Store(credential) => {
+                Action::Store { link, credential } => {
                     *lock(&self.wiring.status.credential) = Some(credential.clone());
-                    self.storing.begin(LinkId(0), credential);
+                    self.storing.begin(link, credential);
                 }
                 Action::Notice(notice) => self.tell(&notice),
                 Action::Closed(failure) => self.closed = Some(failure),

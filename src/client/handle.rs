@@ -15,12 +15,30 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::call::{Alive, CancelOnDrop, Command, Progress, Reply, Ticket};
 use super::connection::Status;
 use crate::config::Config;
-use crate::proto::{CallId, Counters, NotSent, RequestError};
+use crate::proto::{CallId, Counters, IfDown, NotSent, RequestError};
 use crate::thing_if::Credential;
 
 /// The machine ends a call at its deadline. So much later the waiting task ends it itself, in case nobody drives the
 /// connection.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Put into a request's extensions, it makes the call wait for the connection instead of failing as
+/// [`NotSent::NotConnected`] while there is none.
+///
+/// The call's deadline goes on, and it counts among the calls in flight, so that too many fail as
+/// [`NotSent::Overloaded`]. A call that was written when the connection was lost is not repeated: it ends as
+/// [`RequestError::Disconnected`], because it may have been processed.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::Request;
+/// use thingif::client::WaitForLink;
+///
+/// let request = Request::get("/thing-if/apps/app/targets/thing:th.1/states").extension(WaitForLink).body(Bytes::new())?;
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WaitForLink;
 
 /// A handle on the connection. Cloning is cheap; the connection ends when every clone and the `Pushes` are gone.
 ///
@@ -33,6 +51,7 @@ pub struct Client {
     status: Arc<Status>,
     call_deadline: Duration,
     close_timeout: Duration,
+    if_down: IfDown,
 }
 
 impl Client {
@@ -43,7 +62,13 @@ impl Client {
         status: Arc<Status>,
     ) -> Self {
         let close_timeout = config.connect_timeout() + GRACE;
-        Self { commands, cancels, status, call_deadline: config.call_deadline(), close_timeout }
+        Self { commands, cancels, status, call_deadline: config.call_deadline(), close_timeout, if_down: IfDown::Fail }
+    }
+
+    /// A handle on the same connection, all of whose calls [wait for it](WaitForLink).
+    #[must_use]
+    pub fn waiting_for_link(&self) -> Self {
+        Self { if_down: IfDown::Wait, ..self.clone() }
     }
 
     /// Sends a request and waits for its answer, at most [`Config::with_call_deadline`] from the first poll.
@@ -68,13 +93,15 @@ impl Client {
     }
 
     /// Puts the call on its way.
-    fn begin(&self, request: Request<Bytes>, limit: Duration) -> Result<Pending, NotSent> {
+    fn begin(&self, mut request: Request<Bytes>, limit: Duration) -> Result<Pending, NotSent> {
+        let waits = request.extensions_mut().remove::<WaitForLink>().is_some();
+        let if_down = if waits { IfDown::Wait } else { self.if_down };
         let now = Instant::now();
         // A limit beyond what the clock can say is as good as a year.
         let deadline = now.checked_add(limit).unwrap_or(now + Duration::from_secs(365 * 24 * 3600));
         let ticket = Arc::new(Ticket::new());
         let (reply, answer) = oneshot::channel();
-        let command = Command { request, deadline, ticket: ticket.clone(), reply };
+        let command = Command { request, deadline, if_down, ticket: ticket.clone(), reply };
         self.commands.try_send(command).map_err(|error| match error {
             TrySendError::Full(_) => NotSent::Overloaded,
             TrySendError::Closed(_) => NotSent::Closed,

@@ -78,13 +78,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant as Clock, timeout_at};
 
 pub use connection::Connection;
-pub use handle::Client;
+pub use handle::{Client, WaitForLink};
 pub use streams::{Notices, Push, Pushes};
 
-pub use crate::proto::{ConnectError, Counters, NotSent, Notice, OnboardingError, RequestError, SessionError};
+pub use crate::proto::{Cause, ConnectError, Counters, NotSent, Notice, OnboardingError, RequestError, SessionError};
 
 use crate::config::Config;
-use crate::proto::{Action, Instant, Lifecycle, LinkId, Onboarding};
+use crate::proto::{Action, Event, EventKind, Instant, Lifecycle, LinkId, Onboarding};
 use crate::thing_if::Credential;
 use crate::transport::Transport;
 use connection::{Status, Wiring};
@@ -162,14 +162,18 @@ pub async fn onboard(config: &Config, transport: &impl Transport) -> Result<Cred
     loop {
         while let Some(action) = machine.poll_action() {
             match action {
+                // Whoever asked for it stores it.
+                Action::Store { link, .. } => {
+                    machine.handle_event(now(), Event { link, kind: EventKind::Stored(Ok(())) });
+                }
                 Action::Connect { link, endpoint, credentials } => links.connect(link, endpoint, credentials),
                 Action::Subscribe { link, filter } => links.subscribe(link, filter),
                 Action::Publish { link, call, publish } => links.publish(link, call, publish),
                 Action::Disconnect { link } => links.disconnect(link),
                 Action::Abort { link } => links.abort(link),
                 Action::Notice(notice) => trace::notice(&notice),
-                // The credential is returned; the others belong to sessions.
-                Action::Store(_) | Action::Resolve { .. } | Action::Push(_) | Action::Closed(_) => {}
+                // These belong to sessions.
+                Action::Resolve { .. } | Action::Push(_) | Action::Closed(_) => {}
             }
         }
         let Some(deadline) = machine.next_deadline() else { break };

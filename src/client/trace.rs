@@ -9,6 +9,17 @@ pub(super) fn notice(notice: &Notice) {
         Notice::Connecting { link, broker } => tracing::info!(%link, %broker, "connecting"),
         Notice::Connected { link } => tracing::debug!(%link, "connected"),
         Notice::Ready { link } => tracing::info!(%link, "ready"),
+        Notice::Lost { link, cause } => tracing::info!(%link, cause = %chain(cause), "connection lost"),
+        Notice::CredentialDoubted { link, status } => {
+            tracing::warn!(%link, %status, "the service refuses the token or the thing; asking once more");
+        }
+        Notice::CredentialConfirmed { link } => tracing::info!(%link, "the service accepts the token after all"),
+        Notice::DuplicateClientId { kicks } => {
+            tracing::warn!(kicks, "the connection is taken away again and again: another device has this client id");
+        }
+        Notice::OnboardingHeldOff { pause } => tracing::warn!(?pause, "no new credential is asked for"),
+        Notice::StoreFailed { reason } => tracing::error!(reason, "the new credential could not be stored"),
+        Notice::GaveUp { cause } => tracing::error!(cause = %chain(cause), "no attempt can help"),
         Notice::Waiting { cause, pause, onboarding } => {
             tracing::warn!(cause = %chain(cause), ?pause, onboarding, "not connected; another attempt follows");
         }

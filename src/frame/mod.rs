@@ -38,6 +38,7 @@ mod fault;
 mod header_name;
 mod parse;
 mod peek;
+mod retry_after;
 mod start;
 
 pub use decode::{decode_request, decode_response};
@@ -46,6 +47,7 @@ pub use error::{FrameError, FrameErrorKind};
 pub use header_name::{APP_ID, APP_KEY, MQTT_TTL, REQUEST_ID};
 pub use parse::{Frame, Headers};
 pub use peek::{is_request, request_id};
+pub use retry_after::retry_after;
 pub use start::Start;
 
 /// The head (first line, header fields and blank line) ends within this many bytes; a body may follow. 8 KiB.

@@ -10,6 +10,17 @@ use crate::ids::{AccessToken, ClientId};
 use crate::secret::Secret;
 use crate::topic::Topic;
 
+/// What becomes of a call while the assigned broker is not connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IfDown {
+    /// It fails at once, as [`NotSent::NotConnected`].
+    #[default]
+    Fail,
+    /// It waits for the next connection, until its deadline. It counts among the calls in flight. A call that was written
+    /// and whose connection is lost fails all the same: it may have been processed.
+    Wait,
+}
+
 /// The topic for the request's path and query; scheme and authority of an absolute URI are not looked at.
 pub(super) fn topic(client: &ClientId, request: &Request<Bytes>) -> Result<Topic, NotSent> {
     let path = request.uri().path_and_query().map_or("", |path| path.as_str());

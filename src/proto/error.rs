@@ -1,7 +1,10 @@
 //! Why a call, a session or an onboarding failed.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
+use super::Cause;
 use crate::frame::FrameError;
 use crate::mqtt::{LinkError, LinkErrorKind, RefusedReason, Scheme};
 use crate::thing_if::{ErrorBody, InvalidBody};
@@ -89,6 +92,19 @@ pub enum SessionError {
     /// The broker refused a subscription that this client cannot do without.
     #[error("the broker refused the subscription to {0}")]
     SubscriptionRefused(TopicFilter),
+    /// The broker closed the connection within seconds of its being ready, as it does when another connection with the
+    /// same client identifier takes over. (`wire` §1.2)
+    #[error("the broker closed the connection as soon as it was ready")]
+    Kicked(#[source] LinkError),
+    /// The service refuses the access token of this session, and did so again when it was asked once more.
+    #[error("the service refuses the access token with status {0}")]
+    TokenRefused(StatusCode),
+    /// The service no longer knows this thing, and said so again when it was asked once more.
+    #[error("the service no longer knows this thing (status {0})")]
+    TargetGone(StatusCode),
+    /// The time for which the endpoint was assigned is over. (`wire` §7)
+    #[error("the time for which the broker was assigned is over")]
+    EndpointExpired,
 }
 
 impl SessionError {
@@ -97,6 +113,19 @@ impl SessionError {
         match self {
             SessionError::Link(error) => refusal(error),
             _ => None,
+        }
+    }
+
+    /// What kind of failure this is.
+    pub fn cause(&self) -> Cause {
+        match self {
+            SessionError::Link(error) => Cause::of_link(error.kind()),
+            SessionError::SubscribeTimedOut => Cause::SubscribeTimedOut,
+            SessionError::SubscriptionRefused(_) => Cause::SubscriptionRefused,
+            SessionError::Kicked(_) => Cause::Kicked,
+            SessionError::TokenRefused(_) => Cause::TokenRefused,
+            SessionError::TargetGone(_) => Cause::TargetGone,
+            SessionError::EndpointExpired => Cause::EndpointExpired,
         }
     }
 }
@@ -121,6 +150,8 @@ pub enum OnboardingError {
         status: StatusCode,
         /// The body, where it is the documented error body.
         body: Option<Box<ErrorBody>>,
+        /// How long the service asks to wait before the next attempt: its `Retry-After`.
+        retry_after: Option<Duration>,
     },
     /// The answer is not a frame.
     #[error("the onboarding answer cannot be read")]
@@ -148,20 +179,35 @@ impl OnboardingError {
     /// Whether asking again with the same configuration will fail in the same way. 5xx and 429 are temporary, as is
     /// everything that the network does.
     pub fn is_permanent(&self) -> bool {
+        matches!(self, OnboardingError::Closed) || self.cause().is_refusal()
+    }
+
+    /// What kind of failure this is.
+    pub fn cause(&self) -> Cause {
         match self {
-            OnboardingError::Link(error) => match error.kind() {
-                LinkErrorKind::Refused(reason) => reason != RefusedReason::ServerUnavailable,
-                kind => kind == LinkErrorKind::Config,
-            },
-            OnboardingError::Rejected { status, .. } => {
-                status.is_client_error()
-                    && *status != StatusCode::TOO_MANY_REQUESTS
-                    && *status != StatusCode::REQUEST_TIMEOUT
-            }
-            OnboardingError::SchemeNotOffered(_) | OnboardingError::Closed => true,
-            _ => false,
+            OnboardingError::Link(error) => Cause::of_link(error.kind()),
+            OnboardingError::TimedOut => Cause::OnboardingUnanswered,
+            OnboardingError::SubscriptionRefused(_) => Cause::SubscriptionRefused,
+            OnboardingError::Rejected { status, .. } if is_for_good(*status) => Cause::OnboardingRefused,
+            OnboardingError::Rejected { .. } => Cause::OnboardingPostponed,
+            OnboardingError::InvalidFrame(_) | OnboardingError::InvalidBody(_) => Cause::OnboardingUnreadable,
+            OnboardingError::SchemeNotOffered(_) => Cause::SchemeNotOffered,
+            OnboardingError::Closed => Cause::Closed,
         }
     }
+
+    /// How long the service asks to wait before the next attempt.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            OnboardingError::Rejected { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// 5xx, 408 and 429 may pass; the other refusals stay as long as the request does.
+fn is_for_good(status: StatusCode) -> bool {
+    status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::REQUEST_TIMEOUT
 }
 
 /// Why there is no connection and no further attempt at one.
@@ -190,8 +236,17 @@ impl ConnectError {
     pub fn link_error(&self) -> Option<&LinkError> {
         match self {
             ConnectError::Onboarding(OnboardingError::Link(error)) => Some(error),
-            ConnectError::Session(SessionError::Link(error)) => Some(error),
+            ConnectError::Session(SessionError::Link(error) | SessionError::Kicked(error)) => Some(error),
             _ => None,
+        }
+    }
+
+    /// What kind of failure this is; `None` for what is no failure of a connection.
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            ConnectError::Onboarding(error) => Some(error.cause()),
+            ConnectError::Session(error) => Some(error.cause()),
+            ConnectError::Closed | ConnectError::NoRandomness(_) | ConnectError::Vault(_) => None,
         }
     }
 }
@@ -230,13 +285,17 @@ mod tests {
     #[test]
     fn a_refusal_says_what_the_service_said() {
         let body = ErrorBody::new(ErrorCode::WrongPassword, "The password is wrong");
-        let error = OnboardingError::Rejected { status: StatusCode::UNAUTHORIZED, body: Some(Box::new(body)) };
+        let error = OnboardingError::Rejected {
+            status: StatusCode::UNAUTHORIZED,
+            body: Some(Box::new(body)),
+            retry_after: None,
+        };
         assert_eq!(
             error.to_string(),
             "onboarding was refused with status 401 Unauthorized: WRONG_PASSWORD: The password is wrong"
         );
         assert!(error.is_permanent());
-        let busy = OnboardingError::Rejected { status: StatusCode::SERVICE_UNAVAILABLE, body: None };
+        let busy = OnboardingError::Rejected { status: StatusCode::SERVICE_UNAVAILABLE, body: None, retry_after: None };
         assert!(!busy.is_permanent());
         let refused = |reason| OnboardingError::Link(LinkErrorKind::Refused(reason).into());
         assert!(refused(RefusedReason::NotAuthorised).is_permanent());

@@ -41,7 +41,9 @@ pub enum EventKind {
         /// Why.
         error: LinkError,
     },
-    /// The connection could not be made, or has ended. Nothing follows on this link.
+    /// The credential of [`Action::Store`] is stored, or why it could not be.
+    Stored(Result<(), String>),
+    /// The connection could not be made, or has ended. Nothing but [`EventKind::Stored`] follows on this link.
     Lost(LinkError),
 }
 
@@ -92,8 +94,14 @@ pub enum Action {
     },
     /// Hand a push to the program.
     Push(Bytes),
-    /// Store a new credential in place of the old one; comes before the default broker is left.
-    Store(Credential),
+    /// Store a new credential in place of the old one; report [`EventKind::Stored`]. The default broker is left only
+    /// then.
+    Store {
+        /// The link that it came by.
+        link: LinkId,
+        /// The credential.
+        credential: Credential,
+    },
     /// Tell whoever wants to know.
     Notice(Notice),
     /// The end; nothing follows. `None` after a `close`.
@@ -114,7 +122,7 @@ impl fmt::Debug for Action {
             Action::Resolve { call, result: Ok(response) } => write!(f, "Resolve({call:?}, {})", response.status()),
             Action::Resolve { call, result: Err(error) } => write!(f, "Resolve({call:?}, {error:?})"),
             Action::Push(payload) => write!(f, "Push({} bytes)", payload.len()),
-            Action::Store(credential) => write!(f, "Store({})", credential.thing_id),
+            Action::Store { link, credential } => write!(f, "Store({link}, {})", credential.thing_id),
             Action::Notice(notice) => write!(f, "Notice({notice:?})"),
             Action::Closed(failure) => write!(f, "Closed({failure:?})"),
         }

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::{fmt, mem};
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, Request};
 
 use line::{Call, Line, Stage};
 pub use outcome::{Answer, Limits, Outcome, PeerIds};
 
 use super::id::RequestIds;
 use super::{CallId, Instant, NotSent, RequestError, SessionError};
-use crate::mqtt::LinkError;
+use crate::mqtt::{LinkError, LinkErrorKind};
 use crate::topic::Topic;
 
 /// The table of calls that wait for an answer.
@@ -92,17 +92,42 @@ impl InFlight {
         callers_id: Option<HeaderValue>,
         frame: impl FnOnce(HeaderValue) -> Result<Bytes, NotSent>,
     ) -> Result<CallId, NotSent> {
-        if self.len() >= self.limits.in_flight {
+        if self.is_full() {
             return Err(NotSent::Overloaded);
         }
         let call = self.ids.next();
+        self.enter(call, topic, deadline, callers_id, None, frame)?;
+        Ok(call)
+    }
+
+    /// A number for a call that will come later, by [`enter`](InFlight::enter).
+    pub(super) fn reserve(&mut self) -> CallId {
+        self.ids.next()
+    }
+
+    /// As many calls wait as may.
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.limits.in_flight
+    }
+
+    /// Takes a call with a number of its own, whether the table is full or not. One with `again` that proves not to have
+    /// been written when the link is lost comes back as [`Outcome::Park`] instead of failing.
+    pub(super) fn enter(
+        &mut self,
+        call: CallId,
+        topic: Topic,
+        deadline: Instant,
+        callers_id: Option<HeaderValue>,
+        again: Option<Box<Request<Bytes>>>,
+        frame: impl FnOnce(HeaderValue) -> Result<Bytes, NotSent>,
+    ) -> Result<(), NotSent> {
         let frame = frame(self.ids.write(call))?;
         self.deadlines.insert((deadline, call));
         self.topics.entry(topic.clone()).or_default().queued.insert(call);
-        let stage = Stage::Queued { frame, callers_id };
+        let stage = Stage::Queued { frame, callers_id, again };
         self.calls.insert(call, Call { topic: topic.clone(), until: deadline, stage });
         self.release(&topic);
-        Ok(call)
+        Ok(())
     }
 
     /// Finds out whose answer arrived on `topic`, with the `X-Kii-RequestID` that it carries.
@@ -162,6 +187,10 @@ impl InFlight {
     /// The link did not take the call's frame: no answer will come.
     pub fn not_sent(&mut self, call: CallId, error: LinkError) {
         match self.calls.get(&call).map(|found| &found.stage) {
+            // The link is about to be lost: the next one may take it.
+            Some(Stage::Sent { .. }) if error.kind() == LinkErrorKind::Closed => {
+                self.fail_or_park(call, NotSent::Link(error));
+            }
             Some(Stage::Sent { .. }) => self.fail(call, NotSent::Link(error).into()),
             Some(Stage::Late) => {
                 self.make_way(call);
@@ -203,7 +232,7 @@ impl InFlight {
         for call in waiting {
             // A quarantine that overflows may have forgotten it meanwhile.
             match self.calls.get(&call).map(|found| &found.stage) {
-                Some(Stage::Queued { .. }) => self.fail(call, NotSent::NotConnected.into()),
+                Some(Stage::Queued { .. }) => self.fail_or_park(call, NotSent::NotConnected),
                 Some(Stage::Sent { .. }) if answers_may_follow => {
                     let error = RequestError::Disconnected(error.clone());
                     self.outcomes.push_back(Outcome::Failed { call, error });
@@ -299,6 +328,18 @@ impl InFlight {
         Some(stage)
     }
 
+    /// Ends a call that was certainly not written: it waits for the next link if it is one that does.
+    fn fail_or_park(&mut self, call: CallId, reason: NotSent) {
+        let Some(deadline) = self.calls.get(&call).map(|found| found.until) else { return };
+        let outcome = match self.make_way(call) {
+            Some(Stage::Queued { again: Some(request), .. } | Stage::Sent { again: Some(request), .. }) => {
+                Outcome::Park { call, deadline, request }
+            }
+            _ => Outcome::Failed { call, error: reason.into() },
+        };
+        self.outcomes.push_back(outcome);
+    }
+
     fn fail(&mut self, call: CallId, error: RequestError) {
         self.outcomes.push_back(Outcome::Failed { call, error });
         self.make_way(call);
@@ -349,8 +390,8 @@ impl InFlight {
             let Some(call) = line.queued.pop_first() else { return };
             let Some(found) = self.calls.get_mut(&call) else { continue };
             let taken = mem::replace(&mut found.stage, Stage::Late);
-            if let Stage::Queued { frame, callers_id } = taken {
-                found.stage = Stage::Sent { callers_id };
+            if let Stage::Queued { frame, callers_id, again } = taken {
+                found.stage = Stage::Sent { callers_id, again };
                 line.sent.insert(call);
                 self.outcomes.push_back(Outcome::Send { call, topic: topic.clone(), frame });
             }
@@ -371,7 +412,7 @@ impl fmt::Debug for InFlight {
 
 fn answer_for(call: CallId, stage: Stage) -> Answer {
     match stage {
-        Stage::Sent { callers_id } => Answer::For { call, callers_id },
+        Stage::Sent { callers_id, .. } => Answer::For { call, callers_id },
         Stage::Queued { .. } | Stage::Late => Answer::Late,
     }
 }

@@ -8,32 +8,40 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 
-use super::policy::{self, History, Step};
+use super::history::History;
+use super::parked::Parked;
+use super::policy::{self, Pause, Phase, Step};
+use super::session::ParkedCall;
 use super::{
-    Action, Backoff, CallId, ConnectError, Counters, Event, InFlight, Instant, Limits, LinkId, NotSent, Notice,
-    Onboarding, RequestError, Session,
+    Action, Backoff, CallId, ConnectError, Counters, Event, IfDown, InFlight, Instant, Limits, LinkId, NotSent, Notice,
+    Onboarding, OnboardingError, RequestError, Session, SessionError,
 };
 use crate::config::Config;
-use crate::mqtt::Endpoint;
 use crate::thing_if::Credential;
 
-/// A session that was ready for at least this long was a good one: the next back-off begins anew. A shorter one may
-/// have been ended on purpose (another device with this client id, `wire` §1.2), and hurrying would not help.
-const STABLE: Duration = Duration::from_secs(5);
+/// A `Retry-After` of the default broker is obeyed up to this long.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// A `ttl` of a year or more is none: the one that is really sent, 2147483647, means for ever. (`wire` §7)
+const FOR_EVER: i64 = 365 * 24 * 3600;
 
 /// Onboarding, then session after session, until [`close`](Lifecycle::close) or a failure that no attempt can mend.
 ///
-/// A stored credential ([`Config::with_resume`]) skips the onboarding. The device asks the default broker again when
-/// the assigned one refuses its credential, or cannot be reached [so often](Config::with_reonboard_after). The old
-/// credential stays in use until there is a new one. Calls are taken while the assigned broker is connected, and
-/// refused as [`NotSent::NotConnected`] otherwise; none waits for a reconnect.
+/// A stored credential ([`Config::with_resume`]) skips the onboarding. What follows each failure is the table in the
+/// [module's documentation](super#what-follows-a-failure). The old credential stays in use until there is a new one.
+/// Calls are taken while the assigned broker is connected; otherwise they fail or wait, as [`IfDown`] says.
 #[derive(Debug)]
 pub struct Lifecycle {
     config: Config,
     state: State,
     credential: Option<Credential>,
+    /// When the credential's endpoint is no longer valid, where it has an end.
+    expires: Option<Instant>,
+    parked: Parked,
     history: History,
     backoff: Backoff,
+    /// The end of the hold-off that was reported last.
+    held_off_until: Instant,
     last_link: LinkId,
     /// Seeds of the ids of onboarding requests.
     seeds: fastrand::Rng,
@@ -61,10 +69,14 @@ impl Lifecycle {
         let credential = config.resume().filter(|stored| stored.app_id == *config.app_id()).cloned();
         let credential = credential.filter(|stored| stored.endpoint(config.assigned_scheme()).is_some());
         let mut lifecycle = Self {
-            history: History::new(credential.is_some()),
+            history: History::new(&config, credential.is_some(), seed),
             backoff: Backoff::new(config.backoff_min(), config.backoff_max(), seed),
             state: State::Closed,
+            // Nobody knows when a stored one was assigned: its time begins now, and a broker that disagrees refuses it.
+            expires: credential.as_ref().and_then(|stored| end_of(now, stored)),
             credential,
+            parked: Parked::default(),
+            held_off_until: now,
             last_link: LinkId(0),
             seeds: fastrand::Rng::with_seed(seed),
             counters: Counters::default(),
@@ -89,6 +101,10 @@ impl Lifecycle {
 
     /// Ends what has run out at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
+        // First: a call whose time is over is not to be sent.
+        while let Some(call) = self.parked.take_overdue(now) {
+            self.resolve(call, NotSent::DeadlineExceeded);
+        }
         match &mut self.state {
             State::Onboarding { machine, in_flight } => {
                 machine.handle_timeout(now);
@@ -107,22 +123,51 @@ impl Lifecycle {
         self.advance(now);
     }
 
-    /// Takes a call that must be answered by `deadline`; see [`Session::submit`].
+    /// Takes a call that must be answered by `deadline`. While there is no connection `if_down` decides.
     ///
     /// # Errors
-    /// [`RequestError::NotSent`] says why it was not taken; nothing follows then.
-    pub fn submit(&mut self, now: Instant, request: Request<Bytes>, deadline: Instant) -> Result<CallId, RequestError> {
-        let taken = match &mut self.state {
-            State::Session { machine, .. } => machine.submit(now, request, deadline),
-            State::Onboarding { .. } | State::Waiting { .. } => Err(NotSent::NotConnected.into()),
-            State::Closed => Err(NotSent::Closed.into()),
-        };
+    /// [`RequestError::NotSent`] says why it was not taken; nothing follows then. A call that was taken ends with one
+    /// [`Action::Resolve`], unless it is cancelled.
+    pub fn submit(
+        &mut self,
+        now: Instant,
+        request: Request<Bytes>,
+        deadline: Instant,
+        if_down: IfDown,
+    ) -> Result<CallId, RequestError> {
+        if let State::Closed = self.state {
+            return Err(NotSent::Closed.into());
+        }
+        let connected = matches!(&self.state, State::Session { machine, .. } if machine.takes_calls());
+        if !connected && if_down == IfDown::Fail {
+            return Err(NotSent::NotConnected.into());
+        }
+        if deadline <= now {
+            return Err(NotSent::DeadlineExceeded.into());
+        }
+        let call = self.reserve().ok_or(NotSent::Overloaded)?;
+        match &mut self.state {
+            State::Session { machine, .. } if connected => machine.take(now, call, request, deadline, if_down)?,
+            _ => self.parked.insert(call, deadline, Box::new(request)),
+        }
         self.advance(now);
-        taken
+        Ok(call)
+    }
+
+    /// A number for one more call, if there may be one more.
+    fn reserve(&mut self) -> Option<CallId> {
+        let in_flight = match &mut self.state {
+            State::Onboarding { in_flight, .. } | State::Waiting { in_flight, .. } => in_flight,
+            State::Session { machine, .. } => machine.in_flight_mut(),
+            State::Closed => return None,
+        };
+        let waiting = in_flight.len() + self.parked.len();
+        (waiting < self.config.max_in_flight()).then(|| in_flight.reserve())
     }
 
     /// The caller no longer waits for `call`: nothing more is reported of it.
     pub fn cancel(&mut self, now: Instant, call: CallId) {
+        self.parked.remove(call);
         if let State::Session { machine, .. } = &mut self.state {
             machine.cancel(now, call);
         }
@@ -144,7 +189,7 @@ impl Lifecycle {
                 self.retire_session(&mut machine);
             }
         }
-        self.actions.push_back(Action::Closed(None));
+        self.end(None);
     }
 
     /// What is to be done next; `None` when nothing is.
@@ -154,7 +199,7 @@ impl Lifecycle {
 
     /// When [`handle_timeout`](Lifecycle::handle_timeout) is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        match &self.state {
+        let own = match &self.state {
             State::Onboarding { machine, in_flight } => {
                 machine.next_deadline().into_iter().chain(in_flight.next_deadline()).min()
             }
@@ -163,7 +208,8 @@ impl Lifecycle {
                 Some(in_flight.next_deadline().map_or(*until, |window| window.min(*until)))
             }
             State::Closed => None,
-        }
+        };
+        own.into_iter().chain(self.parked.next_deadline()).min()
     }
 
     /// The credential in use, or the one in use last.
@@ -188,7 +234,7 @@ impl Lifecycle {
             State::Session { machine, .. } => machine.is_idle(),
             State::Closed => true,
         };
-        table_is_idle && self.actions.is_empty()
+        table_is_idle && self.actions.is_empty() && self.parked.is_empty()
     }
 
     /// What was ignored so far.
@@ -206,21 +252,21 @@ impl Lifecycle {
     fn start(&mut self, now: Instant, onboard: bool, in_flight: Box<InFlight>) {
         self.last_link = self.last_link.next();
         let link = self.last_link;
-        match self.assigned().filter(|_| !onboard) {
+        // An endpoint whose time ended while the device was away is not worth a connect, if another can be had.
+        let expired = self.expires.is_some_and(|end| end <= now) && self.history.held_off_for(now).is_zero();
+        let credential = self.credential.as_ref().filter(|_| !onboard && !expired);
+        let assigned = credential.and_then(|held| Some((held.endpoint(self.config.assigned_scheme())?, held)));
+        self.state = match assigned {
             Some((endpoint, credential)) => {
-                let machine = Session::new(now, link, &self.config, endpoint, &credential, *in_flight);
-                self.state = State::Session { machine: Box::new(machine), ready: false };
+                let expires = self.expires.filter(|end| *end > now);
+                let machine = Session::new(now, link, &self.config, endpoint, credential, *in_flight).expiring(expires);
+                State::Session { machine: Box::new(machine), ready: false }
             }
             None => {
                 let machine = Onboarding::new(now, link, &self.config, self.seeds.u64(..));
-                self.state = State::Onboarding { machine: Box::new(machine), in_flight };
+                State::Onboarding { machine: Box::new(machine), in_flight }
             }
-        }
-    }
-
-    fn assigned(&self) -> Option<(Endpoint, Credential)> {
-        let credential = self.credential.as_ref()?;
-        Some((credential.endpoint(self.config.assigned_scheme())?, credential.clone()))
+        };
     }
 
     /// Collects what the current machine wants done, and moves on when it has ended.
@@ -234,6 +280,13 @@ impl Lifecycle {
                     }
                 }
                 State::Session { machine, ready } => {
+                    while machine.takes_calls()
+                        && let Some((call, deadline, request)) = self.parked.take_first()
+                    {
+                        if let Err(reason) = machine.take(now, call, *request, deadline, IfDown::Wait) {
+                            self.actions.push_back(Action::Resolve { call, result: Err(reason.into()) });
+                        }
+                    }
                     self.actions.extend(std::iter::from_fn(|| machine.poll_action()));
                     if machine.is_ready() && !*ready {
                         *ready = true;
@@ -258,43 +311,96 @@ impl Lifecycle {
         match machine.into_outcome() {
             Some(Ok(credential)) => {
                 self.actions.push_back(Action::Notice(Notice::Onboarded { thing_id: credential.thing_id.clone() }));
+                self.expires = end_of(now, &credential);
                 self.credential = Some(credential);
-                self.history.onboarded();
+                self.history.onboarded(now);
                 self.start(now, false, in_flight);
             }
-            Some(Err(error)) => {
-                self.history.onboarding_failed();
-                self.failed(now, error.into(), in_flight);
-            }
+            Some(Err(error)) => self.onboarding_failed(now, error, in_flight),
             None => {}
         }
+    }
+
+    fn onboarding_failed(&mut self, now: Instant, error: OnboardingError, in_flight: Box<InFlight>) {
+        self.history.onboarding_failed(now, &error);
+        let at_least = error.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        let (step, pause) = policy::after(error.cause(), &self.history.situation(now, Phase::Onboarding));
+        self.proceed(now, error.into(), step, pause, at_least, in_flight);
     }
 
     fn session_ended(&mut self, now: Instant, mut machine: Session) {
         self.retire_session(&mut machine);
         let Some(end) = machine.ended().cloned() else { return };
         let Some(error) = end.error.clone() else { return };
-        if end.ready_for.is_some_and(|ready_for| ready_for >= STABLE) {
+        while let Some(ParkedCall { call, deadline, request }) = machine.poll_parked() {
+            self.parked.insert(call, deadline, request);
+        }
+        if end.was_connected {
+            let cause = Arc::new(ConnectError::Session(error.clone()));
+            self.actions.push_back(Action::Notice(Notice::Lost { link: self.last_link, cause }));
+        }
+        if let Some(kicks) = self.history.session_ended(&end, &error) {
+            self.actions.push_back(Action::Notice(Notice::DuplicateClientId { kicks }));
+        }
+        if self.history.was_stable() {
             self.backoff.reset();
         }
-        self.history.session_failed(&end, &error);
-        self.failed(now, error.into(), Box::new(machine.into_in_flight()));
+        if matches!(error, SessionError::EndpointExpired) {
+            // Said once. If no new credential may be asked for now, the old one is used until the broker refuses it.
+            self.expires = None;
+        }
+        let phase = if end.ready_for.is_some() { Phase::Ready } else { Phase::Connecting };
+        let (step, pause) = policy::after(error.cause(), &self.history.situation(now, phase));
+        self.proceed(now, error.into(), step, pause, Duration::ZERO, Box::new(machine.into_in_flight()));
     }
 
-    fn failed(&mut self, now: Instant, cause: ConnectError, mut in_flight: Box<InFlight>) {
-        let onboard = match policy::after(&cause, &self.history, &self.config) {
-            Step::Reconnect => false,
-            Step::Onboard => true,
-            Step::GiveUp => {
-                in_flight.close();
-                self.actions.push_back(Action::Closed(Some(cause)));
-                return;
-            }
+    fn proceed(
+        &mut self,
+        now: Instant,
+        cause: ConnectError,
+        step: Step,
+        pause: Pause,
+        at_least: Duration,
+        mut in_flight: Box<InFlight>,
+    ) {
+        let held_off = self.history.held_off_for(now);
+        let pause = match pause {
+            Pause::None => Duration::ZERO,
+            Pause::Backoff => self.backoff.next_pause(),
+            Pause::Contested => self.history.takeovers.pause(),
+            Pause::HeldOff => held_off.max(self.backoff.next_pause()),
+            Pause::Rest => self.config.rest_after_refusal().map_or(Duration::ZERO, |rest| rest.max(held_off)),
         };
-        let pause = self.backoff.next_pause();
-        let notice = Notice::Waiting { cause: Arc::new(cause), pause, onboarding: onboard };
-        self.actions.push_back(Action::Notice(notice));
-        self.state = State::Waiting { until: now + pause, onboard, in_flight };
+        let rests = step == Step::GiveUp && !pause.is_zero();
+        let cause = Arc::new(cause);
+        if step == Step::GiveUp && !rests {
+            in_flight.close();
+            self.actions.push_back(Action::Notice(Notice::GaveUp { cause: cause.clone() }));
+            return self.end(Some(Arc::unwrap_or_clone(cause)));
+        }
+        if !held_off.is_zero() && self.held_off_until <= now {
+            self.held_off_until = now + held_off;
+            self.actions.push_back(Action::Notice(Notice::OnboardingHeldOff { pause: held_off }));
+        }
+        let (pause, onboard) = (pause.max(at_least), rests || step == Step::Onboard);
+        self.actions.push_back(Action::Notice(Notice::Waiting { cause, pause, onboarding: onboard }));
+        if pause.is_zero() {
+            self.start(now, onboard, in_flight);
+        } else {
+            self.state = State::Waiting { until: now + pause, onboard, in_flight };
+        }
+    }
+
+    /// Ends the calls that wait, and says that this was all.
+    fn end(&mut self, failure: Option<ConnectError>) {
+        while let Some((call, ..)) = self.parked.take_first() {
+            self.resolve(call, NotSent::Closed);
+        }
+        self.actions.push_back(Action::Closed(failure));
+    }
+
+    fn resolve(&mut self, call: CallId, reason: NotSent) {
+        self.actions.push_back(Action::Resolve { call, result: Err(reason.into()) });
     }
 
     fn retire_onboarding(&mut self, machine: &mut Onboarding) {
@@ -306,4 +412,10 @@ impl Lifecycle {
         self.actions.extend(std::iter::from_fn(|| machine.poll_action()));
         self.counters += machine.counters();
     }
+}
+
+/// When the time of an endpoint that was assigned at `now` is over; `None` for one that is valid for ever.
+fn end_of(now: Instant, credential: &Credential) -> Option<Instant> {
+    let seconds = credential.endpoint.ttl.filter(|ttl| (1..FOR_EVER).contains(ttl))?;
+    Some(now + Duration::from_secs(seconds.unsigned_abs()))
 }

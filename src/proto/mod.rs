@@ -1,8 +1,8 @@
 //! The device's side of the protocol as pure machines: no socket, no clock, no thread, no runtime.
 //!
 //! ```text
-//! Onboarding   Connecting → (Subscribing →) AwaitingReply → Done          one attempt, one deadline
-//! Session      Connecting → Subscribing → Ready → Ended                   calls from CONNACK on
+//! Onboarding   Connecting → (Subscribing →) AwaitingReply → Storing → Done    one attempt, one deadline
+//! Session      Connecting → Subscribing → Ready (→ Draining) → Ended          calls from CONNACK on
 //! Lifecycle    Onboarding → Session → Waiting → Session → … → Closed
 //!                   ^──── credentials refused, or N failed connects ───┘
 //! ```
@@ -20,21 +20,31 @@
 //!
 //! Answers arrive on the topic of their request, in any order (`wire` §3). [`InFlight`] pairs them by topic and
 //! `X-Kii-RequestID`, and never guesses; its documentation has the rules.
+//!
+#![doc = include_str!("lifecycle.md")]
 
 mod backoff;
+mod budget;
 mod call;
+mod cause;
+mod doubt;
 mod error;
 mod event;
+mod history;
 mod id;
 mod in_flight;
 mod instant;
 mod lifecycle;
 mod notice;
 mod onboarding;
+mod parked;
 mod policy;
 mod session;
+mod takeover;
 
 pub use backoff::Backoff;
+pub use call::IfDown;
+pub use cause::Cause;
 pub use error::{ConnectError, NotSent, OnboardingError, RequestError, SessionError};
 pub use event::{Action, Event, EventKind};
 pub use id::{CallId, LinkId};

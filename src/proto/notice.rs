@@ -4,6 +4,8 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::{ConnectError, LinkId};
 use crate::ids::ThingId;
 use crate::mqtt::Endpoint;
@@ -20,7 +22,7 @@ pub enum Notice {
         /// Where to.
         broker: Endpoint,
     },
-    /// The default broker assigned a broker; the credential is stored.
+    /// The default broker assigned a broker; the credential is stored, or [could not be](Notice::StoreFailed).
     Onboarded {
         /// The thing.
         thing_id: ThingId,
@@ -41,6 +43,48 @@ pub enum Notice {
     Ready {
         /// The link.
         link: LinkId,
+    },
+    /// A connection that the assigned broker had accepted has ended.
+    Lost {
+        /// The link.
+        link: LinkId,
+        /// Why.
+        cause: Arc<ConnectError>,
+    },
+    /// The service refused the session's own token, or said that this thing is gone. It is asked once more, by a GET of
+    /// the client's own.
+    CredentialDoubted {
+        /// The link.
+        link: LinkId,
+        /// The status of the answer.
+        status: StatusCode,
+    },
+    /// Asked once more, the service accepted the token.
+    CredentialConfirmed {
+        /// The link.
+        link: LinkId,
+    },
+    /// The connection was taken away as soon as it was ready, again and again: another device has the same client
+    /// identifier. The pauses grow to an hour until a connection lasts.
+    DuplicateClientId {
+        /// How often in a row.
+        kicks: u32,
+    },
+    /// A new credential is wanted, and as many as [allowed](crate::config::Config::with_onboarding_budget) were given, or
+    /// the default broker refused for good while the old credential can still be tried.
+    OnboardingHeldOff {
+        /// How long no new one is asked for.
+        pause: Duration,
+    },
+    /// The new credential could not be stored. It is used all the same; after a restart the device onboards again.
+    StoreFailed {
+        /// Why.
+        reason: String,
+    },
+    /// No attempt can help: the end follows.
+    GaveUp {
+        /// Why.
+        cause: Arc<ConnectError>,
     },
     /// An attempt failed or a connection was lost; another follows.
     Waiting {

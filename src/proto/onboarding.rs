@@ -1,6 +1,7 @@
 //! One attempt at the default broker: who am I, and where do I go?
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -17,7 +18,7 @@ use crate::thing_if::{Credential, ErrorBody, OnboardingAnswer, OnboardingRequest
 use crate::topic::{Topic, TopicFilter};
 
 /// One attempt at the default broker, with one deadline: connect as `anonymous`, publish the onboarding request, take
-/// the answer, leave. (`wire` §0, §1.1, §4)
+/// the answer, have it stored, leave. (`wire` §0, §1.1, §4)
 ///
 /// Nothing is subscribed to and no `X-Kii-RequestID` is sent, as the documentation has it. With `response_filter` the
 /// broker is an ordinary one, where other devices' answers would be heard as well; then the request has an id, and
@@ -32,6 +33,7 @@ pub struct Onboarding {
     /// The id that the answer must have; only with `response_filter`.
     expected_id: Option<HeaderValue>,
     deadline: Instant,
+    store_timeout: Duration,
     state: State,
     counters: Counters,
     actions: VecDeque<Action>,
@@ -39,9 +41,17 @@ pub struct Onboarding {
 
 #[derive(Debug)]
 enum State {
-    Connecting { connect_deadline: Instant },
+    Connecting {
+        connect_deadline: Instant,
+    },
     Subscribing,
     AwaitingReply,
+    /// Left only when the credential is stored, and it may take until `deadline`. `lost`: there is nothing to leave.
+    Storing {
+        credential: Box<Credential>,
+        deadline: Instant,
+        lost: bool,
+    },
     Done(Result<Credential, OnboardingError>),
 }
 
@@ -62,6 +72,7 @@ impl Onboarding {
                 ids.write(call)
             }),
             deadline: now + config.connect_timeout() + config.call_deadline(),
+            store_timeout: config.connect_timeout(),
             state: State::Connecting { connect_deadline: now + config.connect_timeout() },
             counters: Counters::default(),
             actions: VecDeque::new(),
@@ -77,35 +88,38 @@ impl Onboarding {
     }
 
     /// Takes what happened on a link.
-    pub fn handle_event(&mut self, _now: Instant, event: Event) {
+    pub fn handle_event(&mut self, now: Instant, event: Event) {
         if event.link != self.link {
             self.counters.stale_events += 1;
             return;
         }
-        match (&self.state, event.kind) {
-            (State::Connecting { .. }, EventKind::Connected) => match self.filter() {
+        let filter = self.filter();
+        match (&mut self.state, event.kind) {
+            (State::Connecting { .. }, EventKind::Connected) => match filter {
                 Some(filter) => {
                     self.actions.push_back(Action::Subscribe { link: self.link, filter });
                     self.state = State::Subscribing;
                 }
                 None => self.publish(),
             },
-            (State::Subscribing, EventKind::Subscribed { filter, granted })
-                if self.filter().as_ref() == Some(&filter) =>
+            (State::Subscribing, EventKind::Subscribed { filter: asked, granted })
+                if filter.as_ref() == Some(&asked) =>
             {
                 if granted {
                     self.publish();
                 } else {
-                    self.leave(Err(OnboardingError::SubscriptionRefused(filter)));
+                    self.leave(Err(OnboardingError::SubscriptionRefused(asked)));
                 }
             }
-            (State::AwaitingReply, EventKind::Received(publish)) => self.receive(publish),
+            (State::AwaitingReply, EventKind::Received(publish)) => self.receive(now, publish),
             (State::AwaitingReply, EventKind::NotSent { call: None, error }) => {
                 self.leave(Err(OnboardingError::Link(error)));
             }
             (State::Connecting { .. } | State::Subscribing | State::AwaitingReply, EventKind::Lost(error)) => {
                 self.state = State::Done(Err(OnboardingError::Link(error)));
             }
+            (State::Storing { .. }, EventKind::Stored(result)) => self.stored(result),
+            (State::Storing { lost, .. }, EventKind::Lost(_)) => *lost = true,
             (_, _) => self.counters.unexpected_events += 1,
         }
     }
@@ -120,6 +134,9 @@ impl Onboarding {
             State::Subscribing | State::AwaitingReply if self.deadline <= now => {
                 self.leave(Err(OnboardingError::TimedOut));
             }
+            State::Storing { deadline, .. } if deadline <= now => {
+                self.stored(Err("it was not stored within the connect timeout".to_owned()));
+            }
             _ => {}
         }
     }
@@ -131,7 +148,10 @@ impl Onboarding {
                 self.actions.push_back(Action::Abort { link: self.link });
                 self.state = State::Done(Err(OnboardingError::Closed));
             }
-            State::Subscribing | State::AwaitingReply => self.leave(Err(OnboardingError::Closed)),
+            State::Subscribing | State::AwaitingReply | State::Storing { lost: false, .. } => {
+                self.leave(Err(OnboardingError::Closed));
+            }
+            State::Storing { .. } => self.state = State::Done(Err(OnboardingError::Closed)),
             State::Done(_) => {}
         }
     }
@@ -146,6 +166,7 @@ impl Onboarding {
         match self.state {
             State::Connecting { connect_deadline } => Some(connect_deadline),
             State::Subscribing | State::AwaitingReply => Some(self.deadline),
+            State::Storing { deadline, .. } => Some(deadline),
             State::Done(_) => None,
         }
     }
@@ -192,7 +213,7 @@ impl Onboarding {
         self.state = State::AwaitingReply;
     }
 
-    fn receive(&mut self, Publish { topic, payload, .. }: Publish) {
+    fn receive(&mut self, now: Instant, Publish { topic, payload, .. }: Publish) {
         if topic != self.topic {
             self.counters.foreign_messages += 1;
         } else if frame::is_request(&payload) {
@@ -201,11 +222,28 @@ impl Onboarding {
             self.counters.unknown_ids += 1;
         } else {
             let outcome = frame::decode_response(payload).map_err(OnboardingError::InvalidFrame);
-            let outcome = outcome.and_then(|answer| self.read(&answer));
-            if let Ok(credential) = &outcome {
-                self.actions.push_back(Action::Store(credential.clone()));
+            match outcome.and_then(|answer| self.read(&answer)) {
+                Ok(credential) => {
+                    self.actions.push_back(Action::Store { link: self.link, credential: credential.clone() });
+                    let deadline = now + self.store_timeout;
+                    self.state = State::Storing { credential: Box::new(credential), deadline, lost: false };
+                }
+                Err(error) => self.leave(Err(error)),
             }
-            self.leave(outcome);
+        }
+    }
+
+    /// The credential is stored, or cannot be: it is used in either case.
+    fn stored(&mut self, result: Result<(), String>) {
+        let State::Storing { credential, lost, .. } = &self.state else { return };
+        let (credential, lost) = (Credential::clone(credential), *lost);
+        if let Err(reason) = result {
+            self.actions.push_back(Action::Notice(Notice::StoreFailed { reason }));
+        }
+        if lost {
+            self.state = State::Done(Ok(credential));
+        } else {
+            self.leave(Ok(credential));
         }
     }
 
@@ -213,7 +251,7 @@ impl Onboarding {
         let status = answer.status();
         if !status.is_success() {
             let body = ErrorBody::from_json(answer.body()).ok().map(Box::new);
-            return Err(OnboardingError::Rejected { status, body });
+            return Err(OnboardingError::Rejected { status, body, retry_after: frame::retry_after(answer.headers()) });
         }
         let answer = OnboardingAnswer::from_json(answer.body()).map_err(OnboardingError::InvalidBody)?;
         if answer.endpoint.endpoint(self.scheme).is_none() {
@@ -290,8 +328,42 @@ mod tests {
     fn the_answer_is_stored_and_then_the_broker_left() {
         let (mut machine, request) = asked(&config());
         let actions = feed(&mut machine, answer(&request.topic, 200, None, BODY));
-        assert!(matches!(&actions[..], [Action::Store(_), Action::Disconnect { link: LinkId(1) }]), "{actions:?}");
+        assert!(matches!(&actions[..], [Action::Store { link: LinkId(1), .. }]), "{actions:?}");
+        assert!(machine.outcome().is_none(), "not before it is stored");
+        let actions = feed(&mut machine, EventKind::Stored(Ok(())));
+        assert!(matches!(&actions[..], [Action::Disconnect { link: LinkId(1) }]), "{actions:?}");
         assert_eq!(machine.into_outcome().expect("done").expect("onboarded").thing_id.as_str(), "th.1");
+    }
+
+    #[test]
+    fn a_credential_that_cannot_be_stored_is_used_and_reported() {
+        let failed = |actions: &[Action]| match actions {
+            [Action::Notice(Notice::StoreFailed { reason }), Action::Disconnect { .. }] => reason.clone(),
+            other => panic!("{other:?}"),
+        };
+        let (mut machine, request) = asked(&config());
+        feed(&mut machine, answer(&request.topic, 200, None, BODY));
+        let actions = feed(&mut machine, EventKind::Stored(Err("disk full".to_owned())));
+        assert_eq!(failed(&actions), "disk full");
+        assert!(matches!(machine.outcome(), Some(Ok(_))));
+
+        let (mut machine, request) = asked(&config());
+        feed(&mut machine, answer(&request.topic, 200, None, BODY));
+        let deadline = machine.next_deadline().expect("nobody waits for ever");
+        assert_eq!(deadline, Instant::ORIGIN + config().connect_timeout());
+        machine.handle_timeout(deadline);
+        let actions: Vec<Action> = std::iter::from_fn(|| machine.poll_action()).collect();
+        assert!(failed(&actions).contains("within"));
+        assert!(matches!(machine.outcome(), Some(Ok(_))));
+    }
+
+    #[test]
+    fn a_link_that_is_lost_while_the_credential_is_stored_is_not_left() {
+        let (mut machine, request) = asked(&config());
+        feed(&mut machine, answer(&request.topic, 200, None, BODY));
+        assert!(feed(&mut machine, EventKind::Lost(LinkErrorKind::Closed.into())).is_empty());
+        assert!(feed(&mut machine, EventKind::Stored(Ok(()))).is_empty());
+        assert!(matches!(machine.outcome(), Some(Ok(_))));
     }
 
     #[test]
@@ -313,6 +385,7 @@ mod tests {
             assert!(machine.outcome().is_none());
         }
         feed(&mut machine, answer(&request.topic, 200, sent.headers().get(REQUEST_ID).cloned(), BODY));
+        feed(&mut machine, EventKind::Stored(Ok(())));
         assert!(matches!(machine.outcome(), Some(Ok(_))));
         assert_eq!(machine.counters().unknown_ids, 2);
     }

@@ -1,14 +1,17 @@
 //! One connection to the assigned broker: subscribe, submit, route, fail.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request};
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request, Response};
 
+use super::doubt::{Doubt, Verdict};
+use super::takeover::SOON;
 use super::{
-    Action, Answer, CallId, Counters, Event, EventKind, InFlight, Instant, LinkId, NotSent, Notice, Outcome, PeerIds,
-    RequestError, SessionError, call,
+    Action, Answer, CallId, Counters, Event, EventKind, IfDown, InFlight, Instant, LinkId, NotSent, Notice, Outcome,
+    PeerIds, RequestError, SessionError, call,
 };
 use crate::config::Config;
 use crate::frame::{self, REQUEST_ID};
@@ -21,6 +24,9 @@ use crate::topic::{Route, Topic, TopicFilter};
 ///
 /// Calls are accepted from CONNACK on, because answers need no subscription; with `response_filter` they are queued
 /// until its SUBACK. What cannot be sent at all is refused at once.
+///
+/// An answer by which the service refuses the session's own token, or no longer knows the thing, is handed out like any
+/// other, and makes the session ask once more by a GET of its own. When that is refused too, the session ends.
 #[derive(Debug)]
 pub struct Session {
     link: LinkId,
@@ -28,6 +34,13 @@ pub struct Session {
     authorization: HeaderValue,
     rules: Rules,
     in_flight: InFlight,
+    /// Calls in the table whose Authorization is the caller's: what becomes of them says nothing of the session's token.
+    foreign: BTreeSet<CallId>,
+    doubt: Doubt,
+    /// Calls that were not written when the link was lost and wait for the next one.
+    parked: VecDeque<ParkedCall>,
+    /// When the endpoint's time is over.
+    expires: Option<Instant>,
     state: State,
     counters: Counters,
     actions: VecDeque<Action>,
@@ -38,15 +51,42 @@ struct Rules {
     pushes: bool,
     response_filter: bool,
     max_frame: usize,
-    subscribe_timeout: Duration,
+    /// Time for a step that the broker or the service must answer.
+    patience: Duration,
 }
 
 #[derive(Debug)]
 enum State {
-    Connecting { deadline: Instant },
-    Subscribing { deadline: Instant, missing: Vec<TopicFilter> },
-    Ready { since: Instant },
+    Connecting {
+        deadline: Instant,
+    },
+    Subscribing {
+        deadline: Instant,
+        missing: Vec<TopicFilter>,
+    },
+    Ready {
+        since: Instant,
+    },
+    /// The endpoint's time is over: what is in flight may still be answered.
+    Draining {
+        since: Instant,
+        deadline: Instant,
+    },
     Ended(SessionEnd),
+}
+
+/// A call that waits for a connection.
+pub(super) struct ParkedCall {
+    pub(super) call: CallId,
+    pub(super) deadline: Instant,
+    pub(super) request: Box<Request<Bytes>>,
+}
+
+/// Does not show the request, which may carry a credential.
+impl std::fmt::Debug for ParkedCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ParkedCall({:?})", self.call)
+    }
 }
 
 /// How a session ended.
@@ -80,9 +120,13 @@ impl Session {
                 pushes: config.pushes(),
                 response_filter: config.response_filter(),
                 max_frame: config.max_frame(),
-                subscribe_timeout: config.call_deadline(),
+                patience: config.call_deadline(),
             },
+            doubt: Doubt::new(&credentials.client_id, credential),
             in_flight,
+            foreign: BTreeSet::new(),
+            parked: VecDeque::new(),
+            expires: None,
             state: State::Connecting { deadline: now + config.connect_timeout() },
             counters: Counters::default(),
             actions: VecDeque::new(),
@@ -90,6 +134,14 @@ impl Session {
         session.actions.push_back(Action::Notice(Notice::Connecting { link, broker: endpoint.clone() }));
         session.actions.push_back(Action::Connect { link, endpoint, credentials });
         session
+    }
+
+    /// At `expires` the endpoint's time is over: no call is taken any more, those in flight have one call deadline to be
+    /// answered, and then the session ends as [`SessionError::EndpointExpired`]. (`wire` §7)
+    #[must_use]
+    pub fn expiring(mut self, expires: Option<Instant>) -> Self {
+        self.expires = expires;
+        self
     }
 
     /// Takes what happened on a link.
@@ -111,16 +163,26 @@ impl Session {
                     (None, _) => self.counters.unexpected_events += 1,
                 }
             }
-            (State::Subscribing { .. } | State::Ready { .. }, EventKind::Received(publish)) => self.receive(publish),
-            (State::Subscribing { .. } | State::Ready { .. }, EventKind::NotSent { call: Some(call), error }) => {
-                self.in_flight.not_sent(call, error);
+            (
+                State::Subscribing { .. } | State::Ready { .. } | State::Draining { .. },
+                EventKind::Received(publish),
+            ) => self.receive(now, publish),
+            (
+                State::Subscribing { .. } | State::Ready { .. } | State::Draining { .. },
+                EventKind::NotSent { call: Some(call), error },
+            ) => self.in_flight.not_sent(call, error),
+            (State::Ready { since }, EventKind::Lost(error))
+                if error.kind() == LinkErrorKind::Closed && now.since(*since) < SOON =>
+            {
+                self.end(now, Some(SessionError::Kicked(error)));
             }
-            (State::Connecting { .. } | State::Subscribing { .. } | State::Ready { .. }, EventKind::Lost(error)) => {
-                self.end(now, Some(SessionError::Link(error)))
-            }
+            (
+                State::Connecting { .. } | State::Subscribing { .. } | State::Ready { .. } | State::Draining { .. },
+                EventKind::Lost(error),
+            ) => self.end(now, Some(SessionError::Link(error))),
             (_, _) => self.counters.unexpected_events += 1,
         }
-        self.flush();
+        self.flush(now);
     }
 
     /// Ends what has run out at `now`.
@@ -131,10 +193,14 @@ impl Session {
                 self.end(now, Some(SessionError::Link(LinkErrorKind::ConnectTimedOut.into())));
             }
             State::Subscribing { deadline, .. } if deadline <= now => self.leave(now, SessionError::SubscribeTimedOut),
+            State::Ready { since } if self.expires.is_some_and(|expires| expires <= now) => {
+                self.state = State::Draining { since, deadline: now + self.rules.patience };
+            }
+            State::Draining { deadline, .. } if deadline <= now => self.leave(now, SessionError::EndpointExpired),
             _ => {}
         }
         self.in_flight.handle_timeout(now);
-        self.flush();
+        self.flush(now);
     }
 
     /// Takes a call that must be answered by `deadline`.
@@ -142,45 +208,74 @@ impl Session {
     /// # Errors
     /// [`RequestError::NotSent`] says why it was not taken; nothing follows then. A call that was taken ends with one
     /// [`Action::Resolve`], unless it is cancelled.
-    pub fn submit(
-        &mut self,
-        now: Instant,
-        mut request: Request<Bytes>,
-        deadline: Instant,
-    ) -> Result<CallId, RequestError> {
-        if matches!(self.state, State::Connecting { .. } | State::Ended(_)) {
+    pub fn submit(&mut self, now: Instant, request: Request<Bytes>, deadline: Instant) -> Result<CallId, RequestError> {
+        if !self.takes_calls() {
             return Err(NotSent::NotConnected.into());
         }
-        if deadline <= now {
-            return Err(NotSent::DeadlineExceeded.into());
+        if self.in_flight.is_full() {
+            return Err(NotSent::Overloaded.into());
         }
+        let call = self.in_flight.reserve();
+        self.take(now, call, request, deadline, IfDown::Fail)?;
+        Ok(call)
+    }
+
+    /// As [`submit`](Session::submit), for a call that has a number and its place.
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        call: CallId,
+        request: Request<Bytes>,
+        deadline: Instant,
+        if_down: IfDown,
+    ) -> Result<(), NotSent> {
+        if deadline <= now {
+            return Err(NotSent::DeadlineExceeded);
+        }
+        self.enter(call, request, deadline, if_down)?;
+        self.flush(now);
+        Ok(())
+    }
+
+    fn enter(
+        &mut self,
+        call: CallId,
+        mut request: Request<Bytes>,
+        deadline: Instant,
+        if_down: IfDown,
+    ) -> Result<(), NotSent> {
         let topic = call::topic(&self.own, &request)?;
+        let again = (if_down == IfDown::Wait).then(|| Box::new(request.clone()));
         let callers_id = call::take_request_id(request.headers_mut());
+        let foreign = request.headers().contains_key(AUTHORIZATION);
         let (authorization, max_frame) = (&self.authorization, self.rules.max_frame);
         let frame = |id| call::frame(request, id, authorization, max_frame);
-        let call = self.in_flight.submit(topic, deadline, callers_id, frame)?;
-        self.flush();
-        Ok(call)
+        self.in_flight.enter(call, topic, deadline, callers_id, again, frame)?;
+        if foreign {
+            self.foreign.insert(call);
+        }
+        Ok(())
     }
 
     /// The caller no longer waits for `call`: nothing more is reported of it.
     pub fn cancel(&mut self, now: Instant, call: CallId) {
         self.in_flight.cancel(now, call);
-        self.flush();
+        self.foreign.remove(&call);
+        self.flush(now);
     }
 
     /// Ends the session: every call is resolved, and a connection that is there ends with a DISCONNECT.
     pub fn close(&mut self, now: Instant) {
         match self.state {
             State::Connecting { .. } => self.actions.push_back(Action::Abort { link: self.link }),
-            State::Subscribing { .. } | State::Ready { .. } => {
+            State::Subscribing { .. } | State::Ready { .. } | State::Draining { .. } => {
                 self.actions.push_back(Action::Disconnect { link: self.link });
             }
             State::Ended(_) => {}
         }
         self.in_flight.close();
         self.end(now, None);
-        self.flush();
+        self.flush(now);
     }
 
     /// What is to be done next; `None` when nothing is.
@@ -191,8 +286,11 @@ impl Session {
     /// When [`handle_timeout`](Session::handle_timeout) is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         let own = match self.state {
-            State::Connecting { deadline } | State::Subscribing { deadline, .. } => Some(deadline),
-            State::Ready { .. } | State::Ended(_) => None,
+            State::Connecting { deadline } | State::Subscribing { deadline, .. } | State::Draining { deadline, .. } => {
+                Some(deadline)
+            }
+            State::Ready { .. } => self.expires,
+            State::Ended(_) => None,
         };
         own.into_iter().chain(self.in_flight.next_deadline()).min()
     }
@@ -207,17 +305,22 @@ impl Session {
 
     /// Whether the broker has accepted the CONNECT and the connection stands.
     pub fn is_connected(&self) -> bool {
+        matches!(self.state, State::Subscribing { .. } | State::Ready { .. } | State::Draining { .. })
+    }
+
+    /// Whether a call would be taken.
+    pub(super) fn takes_calls(&self) -> bool {
         matches!(self.state, State::Subscribing { .. } | State::Ready { .. })
     }
 
-    /// Whether every subscription is granted.
+    /// Whether every subscription is granted and calls are taken.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, State::Ready { .. })
     }
 
     /// Whether no call waits or is remembered and nothing is to be done.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_idle() && self.actions.is_empty()
+        self.in_flight.is_idle() && self.actions.is_empty() && self.parked.is_empty() && self.foreign.is_empty()
     }
 
     /// The table of calls.
@@ -228,6 +331,16 @@ impl Session {
     /// What was ignored so far.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// The table of calls, to reserve a number in it.
+    pub(super) fn in_flight_mut(&mut self) -> &mut InFlight {
+        &mut self.in_flight
+    }
+
+    /// The next call that waits for another connection.
+    pub(super) fn poll_parked(&mut self) -> Option<ParkedCall> {
+        self.parked.pop_front()
     }
 
     /// The table of calls, for the session after this one.
@@ -249,7 +362,7 @@ impl Session {
         if !self.rules.response_filter {
             self.in_flight.open();
         }
-        self.state = State::Subscribing { deadline: now + self.rules.subscribe_timeout, missing: filters };
+        self.state = State::Subscribing { deadline: now + self.rules.patience, missing: filters };
         self.ready_if_complete(now);
     }
 
@@ -267,26 +380,26 @@ impl Session {
         }
     }
 
-    fn receive(&mut self, publish: Publish) {
+    fn receive(&mut self, now: Instant, publish: Publish) {
         match publish.topic.route(&self.own) {
             Route::Push if self.rules.pushes => self.actions.push_back(Action::Push(publish.payload)),
             Route::Push => self.counters.unwanted_pushes += 1,
             Route::Foreign => self.counters.foreign_messages += 1,
             Route::Response if frame::is_request(&publish.payload) => self.counters.own_echoes += 1,
-            Route::Response => self.answer(publish),
+            Route::Response => self.answer(now, publish),
         }
     }
 
-    fn answer(&mut self, Publish { topic, payload, .. }: Publish) {
+    fn answer(&mut self, now: Instant, Publish { topic, payload, .. }: Publish) {
         let peer_before = self.in_flight.peer();
         match frame::decode_response(payload.clone()) {
             Ok(mut response) => {
                 let id = response.headers().get(REQUEST_ID).cloned();
                 let answer = self.in_flight.answer(&topic, id.as_ref().map(HeaderValue::as_bytes));
-                self.count(&answer, topic);
+                self.count(&answer, &topic);
                 if let Answer::For { call, callers_id } = answer {
                     call::restore_request_id(&mut response, callers_id);
-                    self.actions.push_back(Action::Resolve { call, result: Ok(response) });
+                    self.answered(now, call, &topic, response);
                 }
             }
             Err(error) => {
@@ -294,8 +407,7 @@ impl Session {
                 let id = frame::request_id(&payload);
                 let answer = id.map(|id| self.in_flight.answer(&topic, Some(id.as_bytes())));
                 if let Some(Answer::For { call, .. }) = answer {
-                    let result = Err(RequestError::InvalidAnswer(error));
-                    self.actions.push_back(Action::Resolve { call, result });
+                    self.failed(now, call, RequestError::InvalidAnswer(error));
                 } else {
                     self.actions.push_back(Action::Notice(Notice::UnreadableAnswer { topic }));
                 }
@@ -313,7 +425,42 @@ impl Session {
         }
     }
 
-    fn count(&mut self, answer: &Answer, topic: Topic) {
+    /// Hands an answer out, or takes it for the client's own.
+    fn answered(&mut self, now: Instant, call: CallId, topic: &Topic, response: Response<Bytes>) {
+        if self.doubt.is_own(call) {
+            return match self.doubt.answered(now, Some(&response)) {
+                Verdict::Over(error) => self.leave(now, error),
+                Verdict::Confirmed => {
+                    self.actions.push_back(Action::Notice(Notice::CredentialConfirmed { link: self.link }));
+                }
+                Verdict::Unknown => {}
+            };
+        }
+        let status = response.status();
+        let doubtful = !self.foreign.remove(&call) && self.doubt.arises(now, topic, &response);
+        self.actions.push_back(Action::Resolve { call, result: Ok(response) });
+        if doubtful && self.takes_calls() {
+            let question = self.in_flight.reserve();
+            // The table may be full: this one call goes beyond.
+            let asked = self.enter(question, self.doubt.request(), now + self.rules.patience, IfDown::Fail);
+            if asked.is_ok() {
+                self.doubt.asked(question);
+                self.actions.push_back(Action::Notice(Notice::CredentialDoubted { link: self.link, status }));
+            }
+        }
+    }
+
+    /// Tells the caller that there is no answer, or takes it for the client's own call.
+    fn failed(&mut self, now: Instant, call: CallId, error: RequestError) {
+        if self.doubt.is_own(call) {
+            self.doubt.answered(now, None);
+            return;
+        }
+        self.foreign.remove(&call);
+        self.actions.push_back(Action::Resolve { call, result: Err(error) });
+    }
+
+    fn count(&mut self, answer: &Answer, topic: &Topic) {
         match answer {
             Answer::For { .. } => {}
             Answer::Late => self.counters.late_answers += 1,
@@ -321,7 +468,7 @@ impl Session {
             Answer::Unasked => self.counters.unasked_answers += 1,
             Answer::Ambiguous => {
                 self.counters.ambiguous_answers += 1;
-                self.actions.push_back(Action::Notice(Notice::AmbiguousAnswer { topic }));
+                self.actions.push_back(Action::Notice(Notice::AmbiguousAnswer { topic: topic.clone() }));
             }
         }
     }
@@ -336,30 +483,43 @@ impl Session {
         if let State::Ended(_) = self.state {
             return;
         }
-        if let Some(error) = &error {
-            self.in_flight.lose(now, error, self.rules.response_filter);
+        match &error {
+            // Why it was closed is a guess about many connections; the calls of this one lost a link.
+            Some(SessionError::Kicked(link)) => {
+                self.in_flight.lose(now, &SessionError::Link(link.clone()), self.rules.response_filter);
+            }
+            Some(error) => self.in_flight.lose(now, error, self.rules.response_filter),
+            None => {}
         }
         let ready_for = match self.state {
-            State::Ready { since } => Some(now.since(since)),
+            State::Ready { since } | State::Draining { since, .. } => Some(now.since(since)),
             _ => None,
         };
         self.state = State::Ended(SessionEnd { error, was_connected: self.is_connected(), ready_for });
     }
 
     /// Turns what the table wants done into actions.
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Instant) {
         while let Some(outcome) = self.in_flight.poll_outcome() {
-            self.actions.push_back(match outcome {
+            match outcome {
                 Outcome::Send { call, topic, frame } => {
-                    Action::Publish { link: self.link, call: Some(call), publish: Publish::new(topic, frame) }
+                    let publish = Publish::new(topic, frame);
+                    self.actions.push_back(Action::Publish { link: self.link, call: Some(call), publish });
                 }
-                Outcome::Failed { call, error } => Action::Resolve { call, result: Err(error) },
-            });
+                Outcome::Failed { call, error } => self.failed(now, call, error),
+                Outcome::Park { call, deadline, request } => {
+                    self.foreign.remove(&call);
+                    self.parked.push_back(ParkedCall { call, deadline, request });
+                }
+            }
         }
         let overflows = self.in_flight.take_overflows();
         if overflows > 0 {
             self.counters.quarantine_overflows += overflows;
             self.actions.push_back(Action::Notice(Notice::QuarantineOverflow));
+        }
+        if matches!(self.state, State::Draining { .. }) && self.in_flight.is_empty() {
+            self.leave(now, SessionError::EndpointExpired);
         }
     }
 }

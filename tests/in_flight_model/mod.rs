@@ -353,6 +353,7 @@ impl Pair {
             .map(|outcome| match outcome {
                 Outcome::Send { call, .. } => Effect::Sent(call),
                 Outcome::Failed { call, error } => Effect::Failed(call, error),
+                Outcome::Park { call, .. } => panic!("{call:?} does not wait for another link"),
             })
             .collect();
         // Within one topic calls leave in their order, whatever the order between topics.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use thingif::capture;
 use thingif::config::{Config, Identity};
 use thingif::ids::{AppId, VendorThingId};
-use thingif::proto::{Action, CallId, Event, EventKind, Instant, Lifecycle, LinkId, RequestError};
+use thingif::proto::{Action, CallId, Event, EventKind, IfDown, Instant, Lifecycle, LinkId, RequestError};
 use thingif::thing_if::Credential;
 
 use super::matching::Names;
@@ -83,7 +83,7 @@ impl Device {
                 let within =
                     step.line.get("within_us").map_or(10_000_000, |us| us.as_u64().expect("within_us: a number"));
                 let deadline = instant(self.now + within);
-                match self.machine.submit(now, request(step), deadline) {
+                match self.machine.submit(now, request(step), deadline, IfDown::Fail) {
                     Ok(call) => _ = self.calls.insert(call, name()),
                     Err(error) => {
                         // What became of other calls stands before it.
@@ -117,6 +117,10 @@ impl Device {
 
     fn collect(&mut self) {
         while let Some(action) = self.machine.poll_action() {
+            if let Action::Store { link, .. } = action {
+                let now = instant(self.now);
+                self.machine.handle_event(now, Event { link, kind: EventKind::Stored(Ok(())) });
+            }
             if let Some(line) = self.line(action) {
                 self.done.push_back((self.now, line));
             }
@@ -142,7 +146,7 @@ impl Device {
             Action::Resolve { call, result: Ok(response) } => answer(&self.calls[&call], &response),
             Action::Resolve { call, result: Err(error) } => failure(&self.calls[&call], &error),
             Action::Push(payload) => json!({ "kind": "push", "payload": form(&payload) }),
-            Action::Store(credential) => {
+            Action::Store { credential, .. } => {
                 let stored: Value = serde_json::from_str(&credential.to_json_exposed()).expect("JSON");
                 json!({ "kind": "credential", "credential": stored })
             }

@@ -85,7 +85,7 @@ impl Watch {
                 self.current = None;
                 self.ready = false;
             }
-            Action::Store(credential) => {
+            Action::Store { credential, .. } => {
                 let current = self.current.as_mut().expect("the default broker is not left yet");
                 assert!(current.anonymous && current.connected && !current.stored, "{action:?}");
                 current.stored = true;

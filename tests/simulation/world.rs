@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use thingif::mqtt::{LinkErrorKind, Publish};
-use thingif::proto::{CallId, Event, Instant, Lifecycle, LinkId, NotSent, RequestError};
+use thingif::proto::{CallId, Event, IfDown, Instant, Lifecycle, LinkId, NotSent, RequestError};
 use thingif::topic::TopicFilter;
 
 use crate::book::Book;
@@ -276,7 +276,8 @@ impl World {
         for event in std::mem::take(&mut self.messages) {
             self.lifecycle.handle_event(self.now, event);
         }
-        let late = self.lifecycle.submit(self.now, crate::device::call("states", "late"), self.now + SECOND);
+        let late =
+            self.lifecycle.submit(self.now, crate::device::call("states", "late"), self.now + SECOND, IfDown::Fail);
         assert_eq!(late, Err(RequestError::NotSent(NotSent::Closed)));
         self.lifecycle.close(self.now);
         self.lifecycle.handle_timeout(self.now + SECOND);

@@ -10,7 +10,7 @@ use thingif::frame;
 use thingif::ids::ClientId;
 use thingif::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind, Publish, RefusedReason};
 use thingif::proto::{
-    Action, CallId, ConnectError, Event, EventKind, Instant, Lifecycle, LinkId, Notice, RequestError,
+    Action, CallId, ConnectError, Event, EventKind, IfDown, Instant, Lifecycle, LinkId, Notice, RequestError,
 };
 use thingif::thing_if::{Credential, ErrorBody, ErrorCode};
 use thingif::topic::{Topic, TopicFilter};
@@ -220,7 +220,7 @@ impl World {
     pub(crate) fn try_call(&mut self, name: &str, ttl: Duration) -> Result<CallId, RequestError> {
         self.nonces += 1;
         let nonce = format!("nonce {}", self.nonces);
-        let taken = self.lifecycle.submit(self.now, call(name, &nonce), self.now + ttl);
+        let taken = self.lifecycle.submit(self.now, call(name, &nonce), self.now + ttl, IfDown::Fail);
         if let Ok(id) = taken {
             self.calls.insert(id, Call { nonce, cancelled: false, result: None });
         }
@@ -339,7 +339,11 @@ impl World {
                     known.result = Some(result);
                 }
                 Action::Push(payload) => self.pushes.push(String::from_utf8(payload.to_vec()).expect("UTF-8")),
-                Action::Store(credential) => self.stored.push(credential),
+                Action::Store { link, credential } => {
+                    self.stored.push(credential);
+                    let kind = EventKind::Stored(Ok(()));
+                    self.at(Duration::ZERO, Happening::ToDevice(Event { link, kind }));
+                }
                 Action::Notice(notice) => self.notices.push(notice),
                 Action::Closed(failure) => self.closed = Some(failure),
                 other => panic!("{other:?}"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, Request};
 
 use crate::proto::{CallId, Instant};
 use crate::topic::Topic;
@@ -15,9 +15,12 @@ pub(super) struct Call {
     pub(super) stage: Stage,
 }
 
+/// The request as it was made, of a call that waits for the next link rather than fail.
+type Again = Option<Box<Request<Bytes>>>;
+
 pub(super) enum Stage {
-    Queued { frame: Bytes, callers_id: Option<HeaderValue> },
-    Sent { callers_id: Option<HeaderValue> },
+    Queued { frame: Bytes, callers_id: Option<HeaderValue>, again: Again },
+    Sent { callers_id: Option<HeaderValue>, again: Again },
     Late,
 }
 

@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, Request};
 
-use crate::proto::{CallId, RequestError};
+use crate::proto::{CallId, Instant, RequestError};
 use crate::topic::Topic;
 
 /// The bounds of an [`InFlight`](super::InFlight).
@@ -32,7 +32,6 @@ pub enum PeerIds {
 }
 
 /// What is to be done for a call.
-#[derive(PartialEq)]
 pub enum Outcome {
     /// Publish the frame.
     Send {
@@ -49,6 +48,15 @@ pub enum Outcome {
         call: CallId,
         /// Why.
         error: RequestError,
+    },
+    /// The link is gone, the call was certainly not written, and it is one that waits for the next link.
+    Park {
+        /// The call, which has left the table.
+        call: CallId,
+        /// When its time is over.
+        deadline: Instant,
+        /// The request, as the caller made it.
+        request: Box<Request<Bytes>>,
     },
 }
 
@@ -78,6 +86,7 @@ impl fmt::Debug for Outcome {
         match self {
             Outcome::Send { call, topic, frame } => write!(f, "Send({call:?}, {topic}, {} bytes)", frame.len()),
             Outcome::Failed { call, error } => write!(f, "Failed({call:?}, {error:?})"),
+            Outcome::Park { call, .. } => write!(f, "Park({call:?})"),
         }
     }
 }

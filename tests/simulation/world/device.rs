@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
 use thingif::frame;
-use thingif::proto::{Action, CallId, Event, EventKind, NotSent, Notice, RequestError};
+use thingif::proto::{Action, CallId, Event, EventKind, IfDown, NotSent, Notice, RequestError};
 
 use super::network::Direction;
 use super::{Due, PATHS, Wish, World};
@@ -39,7 +39,10 @@ impl World {
                 Action::Publish { link, call, publish } => self.publish(link, call, publish),
                 Action::Disconnect { link } | Action::Abort { link } => self.left(link),
                 Action::Resolve { call, result } => self.resolved(call, &result),
-                Action::Store(_) => {}
+                Action::Store { link, .. } => {
+                    let kind = EventKind::Stored(Ok(()));
+                    self.at(self.now, Due::ToDevice(Event { link, kind }));
+                }
                 Action::Notice(notice) => self.noticed(&notice),
                 Action::Push(_) | Action::Closed(_) => {}
                 other => panic!("{other:?}"),
@@ -116,7 +119,7 @@ impl World {
         self.tell(|| format!("> submit {} {} within {ttl:?}", call.nonce, call.path));
         let open = self.book.open();
         let was_connected = self.watch.is_connected();
-        let taken = self.lifecycle.submit(self.now, request, call.deadline);
+        let taken = self.lifecycle.submit(self.now, request, call.deadline, IfDown::Fail);
         match &taken {
             Ok(id) => {
                 assert!(!impossible, "an impossible request was taken");

@@ -1,0 +1,139 @@
+//! What has happened so far, as far as it matters for what follows.
+
+use std::time::Duration;
+
+use super::budget::Budget;
+use super::policy::{Phase, Situation, Standing};
+use super::takeover::{SOON, Takeovers};
+use super::{Cause, Instant, OnboardingError, SessionEnd, SessionError};
+use crate::config::Config;
+
+/// For how long no new credential is asked for after the default broker refused for good, while an old one is tried.
+const REST: Duration = Duration::from_secs(3600);
+
+#[derive(Debug)]
+pub(super) struct History {
+    standing: Standing,
+    /// The credential was assigned in this run and not tried yet.
+    fresh: bool,
+    ever_ready: bool,
+    /// Failures in a row before the first Ready, those excepted that only show a stored credential to be stale.
+    failed_attempts: usize,
+    /// Sessions in a row that did not become ready, refused logins excepted.
+    failed_sessions: usize,
+    refusals: usize,
+    resting_until: Instant,
+    budget: Budget,
+    pub(super) takeovers: Takeovers,
+    was_stable: bool,
+    limits: Limits,
+}
+
+#[derive(Debug)]
+struct Limits {
+    connect_attempts: usize,
+    reonboard_after: usize,
+    refusals: usize,
+}
+
+impl History {
+    pub(super) fn new(config: &Config, has_stored_credential: bool, seed: u64) -> Self {
+        Self {
+            standing: if has_stored_credential { Standing::Usable } else { Standing::None },
+            fresh: false,
+            ever_ready: false,
+            failed_attempts: 0,
+            failed_sessions: 0,
+            refusals: 0,
+            resting_until: Instant::ORIGIN,
+            budget: Budget::new(config.onboarding_budget()),
+            takeovers: Takeovers::new(config.backoff_max(), seed),
+            was_stable: false,
+            limits: Limits {
+                connect_attempts: config.connect_attempts(),
+                reonboard_after: config.reonboard_after(),
+                refusals: config.refusals(),
+            },
+        }
+    }
+
+    pub(super) fn onboarded(&mut self, now: Instant) {
+        self.budget.spend(now);
+        self.standing = Standing::Usable;
+        self.fresh = true;
+        self.failed_sessions = 0;
+        self.refusals = 0;
+        self.resting_until = Instant::ORIGIN;
+    }
+
+    pub(super) fn onboarding_failed(&mut self, now: Instant, error: &OnboardingError) {
+        self.failed_attempts += 1;
+        if error.cause().is_refusal() {
+            self.refusals += 1;
+            if self.standing == Standing::Usable {
+                self.resting_until = now + REST;
+            }
+        }
+    }
+
+    pub(super) fn ready(&mut self) {
+        self.ever_ready = true;
+        self.failed_attempts = 0;
+        self.failed_sessions = 0;
+    }
+
+    /// Takes the end of a session into account. Says how often in a row it was taken away, if that is too often.
+    pub(super) fn session_ended(&mut self, end: &SessionEnd, error: &SessionError) -> Option<u32> {
+        let cause = error.cause();
+        let lasted = end.ready_for.unwrap_or_default();
+        self.was_stable = lasted >= SOON;
+        if end.was_connected {
+            self.standing = Standing::Usable;
+        }
+        let only_stale = cause.is_login_refused() && !self.fresh;
+        match cause {
+            Cause::TokenRefused | Cause::TargetGone => self.standing = Standing::Void,
+            _ if end.was_connected => {}
+            _ if cause.is_login_refused() => self.standing = Standing::Refused,
+            _ => {}
+        }
+        if end.was_connected || cause.is_login_refused() {
+            self.fresh = false;
+        }
+        if end.ready_for.is_none() && !cause.is_login_refused() {
+            self.failed_sessions = self.failed_sessions.saturating_add(1);
+        }
+        if !only_stale {
+            self.failed_attempts = self.failed_attempts.saturating_add(1);
+        }
+        if cause == Cause::Kicked {
+            return self.takeovers.kicked();
+        }
+        self.takeovers.ended(lasted);
+        None
+    }
+
+    /// How long from `now` on no new credential is to be asked for; zero when one may be.
+    pub(super) fn held_off_for(&self, now: Instant) -> Duration {
+        self.budget.exhausted_for(now).max(self.resting_until.since(now))
+    }
+
+    pub(super) fn situation(&self, now: Instant, phase: Phase) -> Situation {
+        Situation {
+            phase,
+            standing: self.standing,
+            ever_ready: self.ever_ready,
+            out_of_attempts: !self.ever_ready && self.failed_attempts >= self.limits.connect_attempts,
+            unreachable: self.failed_sessions >= self.limits.reonboard_after,
+            out_of_refusals: self.refusals >= self.limits.refusals,
+            held_off: !self.held_off_for(now).is_zero(),
+            contested: self.takeovers.is_contested(),
+            was_stable: self.was_stable,
+        }
+    }
+
+    /// Whether the last session was a good one.
+    pub(super) fn was_stable(&self) -> bool {
+        self.was_stable
+    }
+}
