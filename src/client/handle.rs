@@ -40,6 +40,11 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WaitForLink;
 
+/// Put into a request's extensions, it is the most time that this call may take, where that is less than what the call
+/// would have otherwise: the client's own deadline, or the limit given to [`Client::send_within`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeLimit(pub Duration);
+
 /// A handle on the connection. Cloning is cheap; the connection ends when every clone and the `Pushes` are gone.
 ///
 /// As a [`tower_service::Service`] it is always ready until it is closed, and sheds load instead of making callers
@@ -96,6 +101,7 @@ impl Client {
     fn begin(&self, mut request: Request<Bytes>, limit: Duration) -> Result<Pending, NotSent> {
         let waits = request.extensions_mut().remove::<WaitForLink>().is_some();
         let if_down = if waits { IfDown::Wait } else { self.if_down };
+        let limit = request.extensions_mut().remove().map_or(limit, |TimeLimit(own)| own.min(limit));
         let now = Instant::now();
         // A limit beyond what the clock can say is as good as a year.
         let deadline = now.checked_add(limit).unwrap_or(now + Duration::from_secs(365 * 24 * 3600));

@@ -67,6 +67,7 @@ mod connection;
 mod handle;
 mod links;
 mod lossy;
+pub mod retry;
 mod storing;
 mod streams;
 mod trace;
@@ -78,7 +79,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant as Clock, timeout_at};
 
 pub use connection::Connection;
-pub use handle::{Client, WaitForLink};
+pub use handle::{Client, TimeLimit, WaitForLink};
 pub use streams::{Notices, Push, Pushes};
 
 pub use crate::proto::{Cause, ConnectError, Counters, NotSent, Notice, OnboardingError, RequestError, SessionError};

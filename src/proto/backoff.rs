@@ -13,7 +13,7 @@ use std::time::Duration;
 /// assert!(backoff.next_pause() <= Duration::from_secs(1));
 /// assert!(backoff.next_pause() <= Duration::from_secs(2));
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Backoff {
     min: Duration,
     max: Duration,
