@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::capture::redact;
 use crate::cli::call_failure::{CallFailure, Fate};
 use crate::cli::connection_lock::{self, ConnectionLock, Taken};
-use crate::cli::credential_file::{CredentialArgs, Onboarded};
+use crate::cli::credential_file::{CredentialArgs, Onboarded, Settings};
+use crate::cli::credential_vault::CredentialVault;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::message::read_method;
 use crate::cli::request_args::RequestArgs;
@@ -62,12 +63,12 @@ impl Call {
     pub(crate) async fn run(&self, verbose: bool) -> Result<(), Failure> {
         let deadline = Instant::now() + self.max_time;
         let file = self.credentials.path()?;
-        let mut onboarded = Onboarded::load(&file)?;
+        let onboarded = Onboarded::load(&file)?;
         let request = self.request(&onboarded)?;
         if verbose {
             show(&request);
         }
-        let mut road = Road::find(&file, &mut onboarded, &self.tls, deadline).await?;
+        let mut road = Road::find(&file, &onboarded, &self.tls, deadline).await?;
         let answer = self.with_retries(&mut road, &request, deadline).await;
         road.close().await;
         let response = answer?;
@@ -183,7 +184,7 @@ enum Road {
 
 impl Road {
     /// Looks for a socket, else for the lock, until `deadline`.
-    async fn find(file: &Path, onboarded: &mut Onboarded, tls: &TlsArgs, deadline: Instant) -> Result<Self, Failure> {
+    async fn find(file: &Path, onboarded: &Onboarded, tls: &TlsArgs, deadline: Instant) -> Result<Self, Failure> {
         match connection_lock::take(file, deadline).await? {
             Taken::Lock(lock) => Self::connect(file, onboarded, tls, lock, deadline).await,
             Taken::Served(socket, _) => Ok(Self::Through(socket)),
@@ -192,17 +193,18 @@ impl Road {
 
     async fn connect(
         file: &Path,
-        onboarded: &mut Onboarded,
+        onboarded: &Onboarded,
         tls: &TlsArgs,
         lock: ConnectionLock,
         deadline: Instant,
     ) -> Result<Self, Failure> {
-        let transport = session::transport(&tls.files(&onboarded.tls)?, tls)?;
+        let files = tls.files(&onboarded.settings.tls)?;
+        let transport = session::transport(&files, tls)?;
+        let vault = CredentialVault::new(file, Settings { tls: files, ..onboarded.settings.clone() });
         let left = deadline.saturating_duration_since(Instant::now());
         let config = session::resume(onboarded, Some(left))?.with_pushes(false);
-        match timeout_at(deadline, client::connect(config.clone(), transport)).await {
+        match timeout_at(deadline, client::connect_with(config.clone(), transport, vault)).await {
             Ok(Ok((client, _pushes, connection))) => {
-                session::keep(onboarded, &client, file)?;
                 let connection = tokio::spawn(async move {
                     if let Err(error) = connection.run().await {
                         tracing::debug!(%error, "the connection ended");

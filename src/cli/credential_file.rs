@@ -2,15 +2,15 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
-use crate::cli::exit::Failure;
-use crate::cli::private_file;
+use crate::cli::exit::{Failure, with_causes};
 use crate::cli::tls_args::TlsFiles;
+use crate::client::vault::{VaultError, private_file};
 use crate::ids::VendorThingId;
 use crate::mqtt::{Endpoint, Scheme};
 use crate::thing_if::Credential;
@@ -45,14 +45,12 @@ fn state_directory() -> Result<PathBuf, Failure> {
         })
 }
 
-/// A thing that has been onboarded, and how to reach its brokers.
+/// How a thing reaches its brokers, and where the secrets of another onboarding are.
 #[derive(Debug, Clone)]
-pub(crate) struct Onboarded {
-    /// The credential for the assigned broker.
-    pub(crate) credential: Credential,
-    /// How to travel there.
+pub(crate) struct Settings {
+    /// How to travel to the assigned broker.
     pub(crate) scheme: Scheme,
-    /// The default broker, where it was onboarded.
+    /// The default broker, where it is onboarded.
     pub(crate) broker: Endpoint,
     /// The thing, as its maker names it.
     pub(crate) vendor_thing_id: VendorThingId,
@@ -64,6 +62,15 @@ pub(crate) struct Onboarded {
     pub(crate) response_filter: bool,
     /// What TLS needs.
     pub(crate) tls: TlsFiles,
+}
+
+/// A thing that has been onboarded.
+#[derive(Debug, Clone)]
+pub(crate) struct Onboarded {
+    /// The credential for the assigned broker.
+    pub(crate) credential: Credential,
+    /// The rest.
+    pub(crate) settings: Settings,
 }
 
 /// The file's layout.
@@ -89,19 +96,24 @@ struct Layout {
 
 const VERSION: u32 = 1;
 
+/// The largest file that is read, in bytes.
+const MAX_LEN: u64 = 64 * 1024;
+
 impl Onboarded {
-    /// Reads `path`.
+    /// Reads `path`, which must be private; `None` when it does not exist.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, VaultError> {
+        let Some(text) = private_file::read(path, MAX_LEN)? else { return Ok(None) };
+        let read = Self::parse(&text);
+        read.map(Some).map_err(|reason| VaultError::Corrupt { place: path.display().to_string(), reason })
+    }
+
+    /// Reads `path` for a verb that cannot do without.
     pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
-        let shown = path.display();
-        let text = fs::read(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Failure::usage(format_args!("there is no credential in {shown}"))
-                .advise("Onboard a thing first (`thingif onboard --help`), or name its file with --credentials."),
-            _ => Failure::usage(format_args!("cannot read the credential in {shown}: {error}")),
-        })?;
-        Self::parse(&text).map_err(|what| {
-            Failure::usage(format_args!("{shown} is not a credential: {what}"))
-                .advise("Onboard the thing again with `thingif onboard`.")
-        })
+        match Self::read(path) {
+            Ok(Some(onboarded)) => Ok(onboarded),
+            Ok(None) => Err(missing(path)),
+            Err(error) => Err(unusable(&error)),
+        }
     }
 
     fn parse(text: &[u8]) -> Result<Self, String> {
@@ -114,54 +126,78 @@ impl Onboarded {
         let scheme = Scheme::ALL.into_iter().find(|scheme| scheme.as_str() == layout.scheme);
         Ok(Self {
             credential: Credential::from_json(layout.credential.to_string()).map_err(|error| error.to_string())?,
-            scheme: scheme.ok_or("its scheme is unknown")?,
-            broker: layout.broker.parse().map_err(|error| format!("{error}"))?,
-            vendor_thing_id: layout.vendor_thing_id,
-            app_key_file: layout.app_key_file,
-            password_file: layout.password_file,
-            response_filter: layout.response_filter,
-            tls: layout.tls,
+            settings: Settings {
+                scheme: scheme.ok_or("its scheme is unknown")?,
+                broker: layout.broker.parse().map_err(|error| format!("{error}"))?,
+                vendor_thing_id: layout.vendor_thing_id,
+                app_key_file: layout.app_key_file,
+                password_file: layout.password_file,
+                response_filter: layout.response_filter,
+                tls: layout.tls,
+            },
         })
     }
 
-    /// Writes `path`, mode 0600, whole or not at all.
-    pub(crate) fn store(&self, path: &Path) -> Result<(), Failure> {
-        let failed = |error: &dyn std::fmt::Display| {
-            Failure::other(format_args!("cannot store the credential in {}: {error}", path.display()))
-        };
+    /// Writes `path`, mode 0600, whole or not at all, and durably.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), VaultError> {
+        let failed = |error: serde_json::Error| VaultError::io("write", path, error.into());
+        let Settings { scheme, broker, vendor_thing_id, app_key_file, password_file, response_filter, tls } =
+            self.settings.clone();
         let layout = Layout {
             version: VERSION,
-            broker: self.broker.to_string(),
-            scheme: self.scheme.to_string(),
-            vendor_thing_id: self.vendor_thing_id.clone(),
-            app_key_file: self.app_key_file.clone(),
-            password_file: self.password_file.clone(),
-            response_filter: self.response_filter,
-            tls: self.tls.clone(),
-            credential: serde_json::from_str(&self.credential.to_json_exposed()).map_err(|error| failed(&error))?,
+            broker: broker.to_string(),
+            scheme: scheme.to_string(),
+            vendor_thing_id,
+            app_key_file,
+            password_file,
+            response_filter,
+            tls,
+            credential: serde_json::from_str(&self.credential.to_json_exposed()).map_err(failed)?,
         };
-        let mut text = serde_json::to_string_pretty(&layout).map_err(|error| failed(&error))?;
+        let mut text = Zeroizing::new(serde_json::to_string_pretty(&layout).map_err(failed)?);
         text.push('\n');
-        private_file::write(path, text.as_bytes()).map_err(|error| failed(&error))
+        private_file::write(path, text.as_bytes()).map_err(|error| VaultError::io("write", path, error))
+    }
+}
+
+/// There is no credential where one is needed.
+pub(crate) fn missing(path: &Path) -> Failure {
+    Failure::usage(format_args!("there is no credential in {}", path.display())).advise(
+        "Onboard a thing first (`thingif onboard --help`), or name its file with --credentials. `thingif listen` onboards by \
+         itself when it is given --broker, --app, --thing and --password-file.",
+    )
+}
+
+/// There is something that is no credential, or is not safe.
+pub(crate) fn unusable(error: &VaultError) -> Failure {
+    let failure = Failure::usage(with_causes(error));
+    match error {
+        VaultError::Corrupt { .. } => failure.advise("Onboard the thing again with `thingif onboard`."),
+        _ => failure,
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
-    fn onboarded() -> Onboarded {
+    pub(crate) fn onboarded() -> Onboarded {
         let credential = r#"{"appID":"app","thingID":"th.1","accessToken":"t0k3n","mqttEndpoint":{"installationID":"i",
             "username":"u","password":"hunter2","mqttTopic":"me","host":"h","portTCP":1883,"ttl":1}}"#;
         Onboarded {
             credential: Credential::from_json(credential).expect("complete"),
-            scheme: Scheme::Mqtts,
-            broker: "mqtts://h".parse().expect("valid"),
-            vendor_thing_id: VendorThingId::new("v").expect("valid"),
-            app_key_file: None,
-            password_file: Some("/p".into()),
-            response_filter: false,
-            tls: TlsFiles { ca: Some("/ca.pem".into()), ..TlsFiles::default() },
+            settings: Settings {
+                scheme: Scheme::Mqtts,
+                broker: "mqtts://h".parse().expect("valid"),
+                vendor_thing_id: VendorThingId::new("v").expect("valid"),
+                app_key_file: None,
+                password_file: Some("/p".into()),
+                response_filter: false,
+                tls: TlsFiles { ca: Some("/ca.pem".into()), ..TlsFiles::default() },
+            },
         }
     }
 
@@ -169,9 +205,9 @@ mod tests {
     fn storing_and_loading_are_inverse() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("c.json");
-        onboarded().store(&path).expect("stored");
-        let again = Onboarded::load(&path).expect("loaded");
-        assert_eq!(again.credential.to_json_exposed(), onboarded().credential.to_json_exposed());
+        onboarded().write(&path).expect("stored");
+        let Onboarded { credential, settings: again } = Onboarded::load(&path).expect("loaded");
+        assert_eq!(credential.to_json_exposed(), onboarded().credential.to_json_exposed());
         assert_eq!((again.scheme, again.broker.to_string()), (Scheme::Mqtts, "mqtts://h:8883".to_owned()));
         assert_eq!((again.password_file, again.app_key_file), (Some("/p".into()), None));
         assert_eq!(again.tls.ca, Some("/ca.pem".into()));
@@ -183,7 +219,7 @@ mod tests {
         let path = dir.path().join("c.json");
         let missing = Onboarded::load(&path).expect_err("nothing there").to_string();
         assert!(missing.contains("thingif onboard"), "{missing}");
-        onboarded().store(&path).expect("stored");
+        onboarded().write(&path).expect("stored");
         let good = fs::read_to_string(&path).expect("read");
         for bad in [
             String::new(),
@@ -197,5 +233,16 @@ mod tests {
             let error = Onboarded::load(&path).expect_err(&bad).to_string();
             assert!(!error.contains("hunter2") && error.contains("is not a credential"), "{error}");
         }
+    }
+
+    #[test]
+    fn one_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("c.json");
+        onboarded().write(&path).expect("stored");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
+        let failure = Onboarded::load(&path).expect_err("refused");
+        assert!(failure.to_string().contains(&format!("`chmod 600 '{}'`", path.display())), "{failure}");
+        assert_eq!(failure.exit(), crate::cli::exit::Exit::Usage);
     }
 }

@@ -42,7 +42,7 @@ impl Exec {
             .env("THINGIF_COMMAND_ID", push.command_id.as_str())
             .env("THINGIF_ACTIONS", names(&push.actions))
             .env_remove(crate::cli::app_args::KEY_VARIABLE)
-            .env_remove(crate::cli::onboard::PASSWORD_VARIABLE)
+            .env_remove(crate::cli::thing_args::PASSWORD_VARIABLE)
             .stdin(Stdio::piped())
             .stdout(std::io::stderr())
             .stderr(Stdio::piped())

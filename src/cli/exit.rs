@@ -155,6 +155,7 @@ impl From<&ConnectError> for Failure {
                     "The broker took the connection and did not answer. An ordinary broker (mosquitto) needs --response-filter.",
                 )
             }
+            ConnectError::Vault(reason) => Failure::usage(reason),
             _ => Failure::other(said),
         }
     }

@@ -1,6 +1,6 @@
 //! `thingif listen`: stay connected as a thing, print its pushes, run a program for its commands, serve `call`.
 
-use std::path::Path;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +11,11 @@ use tokio::time::Instant;
 
 use crate::cli::call_failure::{CallFailure, Fate};
 use crate::cli::connection_lock::{self, LOCK_PATIENCE, Taken};
-use crate::cli::credential_file::{CredentialArgs, Onboarded};
+use crate::cli::credential_file::CredentialArgs;
+use crate::cli::credential_vault::CredentialVault;
 use crate::cli::exec::{self, Exec};
 use crate::cli::exit::{Failure, with_causes};
+use crate::cli::thing_args::ThingArgs;
 use crate::cli::tls_args::TlsArgs;
 use crate::cli::{duration_arg, local_socket, output, session};
 use crate::client::{self, Client, Push, Pushes};
@@ -25,14 +27,18 @@ const REPORT_TIME: Duration = Duration::from_secs(30);
 /// How often a report is tried.
 const REPORT_TRIES: u32 = 5;
 
-/// Stay connected as an onboarded thing and print its pushes, one JSON value a line.
+/// Stay connected as a thing and print its pushes, one JSON value a line.
 ///
 /// A push that is no JSON is printed as a JSON string. A lost connection is made again. `thingif call` with the same
 /// credential goes through this process.
+///
+/// The thing is one that was onboarded before. With --broker, --app, --thing and its secrets it need not be: without a
+/// credential, or with one that is lost, damaged or refused, it is onboarded, and the credential is stored.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   thingif listen | jq .commandID
   thingif listen --exec './actuate'        # command on stdin; exit status 0: every action succeeded
+  thingif listen --broker mqtts://iot.example.org --app demo --app-key-file key --thing lamp-1 --password-file pw
   thingif listen --exec 'jq -e .actions[0].turnPower.power >/dev/null && gpioset 0 17=1'
 
 --exec sets THINGIF_COMMAND_ID, THINGIF_ACTIONS (names, separated by spaces), THINGIF_THING_ID and THINGIF_APP_ID. Its standard
@@ -45,6 +51,8 @@ pub(crate) struct Listen {
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = duration_arg::seconds, requires = "exec")]
     exec_timeout: Duration,
     #[command(flatten)]
+    thing: ThingArgs,
+    #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
     credentials: CredentialArgs,
@@ -53,38 +61,37 @@ pub(crate) struct Listen {
 impl Listen {
     pub(crate) async fn run(&self) -> Result<(), Failure> {
         let file = self.credentials.path()?;
-        let mut onboarded = Onboarded::load(&file)?;
+        let (config, settings) = session::resume_or_onboard(&file, &self.thing, &self.tls)?;
         let stop = stop_signal()?;
         tokio::pin!(stop);
         let lock = match connection_lock::take(&file, Instant::now() + LOCK_PATIENCE).await? {
             Taken::Lock(lock) => lock,
             Taken::Served(_, holder) => return Err(connection_lock::busy(&file, holder)),
         };
-        let transport = session::transport(&self.tls.files(&onboarded.tls)?, &self.tls)?;
-        let config = session::resume(&onboarded, None)?;
+        let transport = session::transport(&settings.tls, &self.tls)?;
+        let vault = CredentialVault::new(&file, settings);
         let connected = tokio::select! {
-            connected = client::connect(config.clone(), transport) => connected,
+            connected = client::connect_with(config.clone(), transport, vault) => connected,
             () = &mut stop => return Ok(()),
         };
         let (client, pushes, mut connection) = match connected {
             Ok(connected) => connected,
             Err(error) => return Err(session::explain(&error, &config).await),
         };
-        session::keep(&mut onboarded, &client, &file)?;
         let socket = local_socket::bind(lock.socket()).map_err(|error| {
             Failure::other(format_args!("cannot listen on {}: {error}", lock.socket().display()))
                 .advise("A Unix socket's path has at most 107 bytes: choose a shorter --credentials.")
         })?;
         let notices = connection.notices();
         let mut connection = tokio::spawn(connection.run());
-        eprintln!("thingif: connected as {}", onboarded.credential.thing_id);
+        eprintln!("thingif: connected as {}", client.credential().thing_id);
         let ended = tokio::select! {
             ended = &mut connection => return match ended {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(session::explain(&error, &config).await),
                 Err(error) => Err(Failure::other(format_args!("the connection's task ended: {error}"))),
             },
-            ended = follow(notices, &client, onboarded, &file) => ended,
+            never = follow(notices) => match never {},
             ended = self.receive(pushes, &client) => ended,
             never = local_socket::serve(socket, through(&client)) => match never {},
             () = &mut stop => Ok(()),
@@ -187,13 +194,8 @@ fn through(
     }
 }
 
-/// Says what happens to the connection, and keeps a new credential.
-async fn follow(
-    mut notices: client::Notices,
-    client: &Client,
-    mut onboarded: Onboarded,
-    file: &Path,
-) -> Result<(), Failure> {
+/// Says what happens to the connection. The vault says itself what it stores.
+async fn follow(mut notices: client::Notices) -> Infallible {
     let mut lost = false;
     while let Some(notice) = notices.next().await {
         match notice {
@@ -205,7 +207,6 @@ async fn follow(
                 lost = false;
                 eprintln!("thingif: connected again");
             }
-            Notice::Onboarded { .. } => session::keep(&mut onboarded, client, file)?,
             other => tracing::info!(notice = ?other),
         }
     }

@@ -10,12 +10,14 @@ mod call;
 mod call_failure;
 mod connection_lock;
 mod credential_file;
+mod credential_vault;
 mod decode;
 mod demo;
 mod duration_arg;
 mod encode;
 mod exec;
 mod exit;
+mod forget;
 mod http1;
 mod listen;
 mod listen_address;
@@ -27,7 +29,6 @@ mod narrator;
 mod onboard;
 mod output;
 mod owner;
-mod private_file;
 mod request_args;
 mod secret_input;
 mod serve;
@@ -35,6 +36,7 @@ mod server;
 mod server_tls;
 mod session;
 mod tap;
+mod thing_args;
 mod tls_args;
 mod tls_probe;
 
@@ -72,6 +74,7 @@ enum Verb {
     Onboard(onboard::Onboard),
     Call(call::Call),
     Listen(listen::Listen),
+    Forget(forget::Forget),
     Encode(encode::Encode),
     Decode(decode::Decode),
 }
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Verb::Onboard(verb) => wait_for(verb.run()),
         Verb::Call(verb) => wait_for(verb.run(cli.verbose > 0)),
         Verb::Listen(verb) => wait_for(verb.run()),
+        Verb::Forget(verb) => wait_for(verb.run()),
         Verb::Encode(verb) => verb.run(),
         Verb::Decode(verb) => verb.run(),
     };

@@ -1,13 +1,13 @@
-//! From a stored credential to a connection.
+//! From a stored credential, or the flags that say how to have one, to a connection.
 
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cli::credential_file::Onboarded;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::credential_file::{self, Onboarded, Settings};
+use crate::cli::exit::{Exit, Failure, with_causes};
+use crate::cli::thing_args::{Named, ThingArgs};
 use crate::cli::tls_args::{TlsArgs, TlsFiles};
 use crate::cli::{secret_input, tls_probe};
-use crate::client::Client;
 use crate::config::{Config, Identity};
 use crate::mqtt::{Endpoint, LinkErrorKind};
 use crate::proto::{ConnectError, OnboardingError};
@@ -37,11 +37,12 @@ pub(crate) fn resume(onboarded: &Onboarded, connect_timeout: Option<Duration>) -
             .and_then(|path: &Path| secret_input::read(what, path).ok())
             .unwrap_or_else(|| Secret::new(String::new()))
     };
-    let app_key = secret("app key", &onboarded.app_key_file);
-    let password = secret("password", &onboarded.password_file);
-    let identity = Identity::vendor_thing(onboarded.vendor_thing_id.clone(), password);
-    let app_id = onboarded.credential.app_id.clone();
-    let config = Config::new(onboarded.broker.clone(), app_id, app_key, identity).map_err(Failure::usage)?;
+    let Onboarded { credential, settings } = onboarded;
+    let app_key = secret("app key", &settings.app_key_file);
+    let password = secret("password", &settings.password_file);
+    let identity = Identity::vendor_thing(settings.vendor_thing_id.clone(), password);
+    let app_id = credential.app_id.clone();
+    let config = Config::new(settings.broker.clone(), app_id, app_key, identity).map_err(Failure::usage)?;
     let config = match connect_timeout {
         Some(timeout) => {
             let timeout = timeout.clamp(Duration::from_millis(1), config.connect_timeout());
@@ -50,21 +51,63 @@ pub(crate) fn resume(onboarded: &Onboarded, connect_timeout: Option<Duration>) -
         None => config,
     };
     Ok(config
-        .with_assigned_scheme(onboarded.scheme)
-        .with_response_filter(onboarded.response_filter)
-        .with_resume(onboarded.credential.clone()))
+        .with_assigned_scheme(settings.scheme)
+        .with_response_filter(settings.response_filter)
+        .with_resume(credential.clone()))
 }
 
-/// Stores the credential in use, if it is not the stored one: the thing was onboarded again on the way.
-pub(crate) fn keep(onboarded: &mut Onboarded, client: &Client, file: &Path) -> Result<(), Failure> {
-    let credential = client.credential();
-    if credential.to_json_exposed() == onboarded.credential.to_json_exposed() {
-        return Ok(());
+/// What a verb that stays connected begins with: the stored credential, else the thing that the flags name, which is
+/// onboarded then. A credential that is lost or damaged needs nobody when the flags are there.
+pub(crate) fn resume_or_onboard(file: &Path, thing: &ThingArgs, tls: &TlsArgs) -> Result<(Config, Settings), Failure> {
+    let named = thing.named()?;
+    let stored = match (Onboarded::read(file), &named) {
+        (Ok(stored), _) => stored,
+        (Err(error), Some(_)) if !error.is_misconfiguration() => {
+            eprintln!("thingif: {}; onboarding again", with_causes(&error));
+            None
+        }
+        (Err(error), _) => return Err(credential_file::unusable(&error)),
+    };
+    match (stored, named) {
+        (None, None) => Err(credential_file::missing(file)),
+        (None, Some(named)) => {
+            let settings = named.settings(tls, None)?;
+            Ok((named.config(&settings, None)?, settings))
+        }
+        (Some(stored), None) => {
+            let settings = Settings { tls: tls.files(&stored.settings.tls)?, ..stored.settings.clone() };
+            Ok((resume(&stored, None)?, settings))
+        }
+        (Some(stored), Some(named)) => reconcile(file, &stored, &named, tls),
     }
-    onboarded.credential = credential;
-    onboarded.store(file)?;
-    eprintln!("thingif: onboarded again; the new credential is in {}", file.display());
-    Ok(())
+}
+
+/// The flags and what is stored, when both are there: the flags are right about the broker, and never take a file away from
+/// another thing.
+fn reconcile(file: &Path, stored: &Onboarded, named: &Named<'_>, tls: &TlsArgs) -> Result<(Config, Settings), Failure> {
+    let Onboarded { credential, settings: before } = stored;
+    if credential.app_id != named.app.id || before.vendor_thing_id != *named.thing {
+        let shown = file.display();
+        return Err(Failure::usage(format_args!(
+            "{shown} has the credential of thing {} of app {}, not of {} of {}",
+            before.vendor_thing_id, credential.app_id, named.thing, named.app.id
+        ))
+        .advise("Name another file with --credentials, or remove this one with `thingif forget`."));
+    }
+    let is_at_home = before.broker == *named.broker;
+    if !is_at_home {
+        eprintln!("thingif: the credential is from {}; onboarding at {}", before.broker, named.broker);
+    }
+    let settings = named.settings(tls, Some(stored))?;
+    match named.config(&settings, None) {
+        Ok(config) => Ok((config, settings)),
+        // It has what it needs today.
+        Err(failure) if is_at_home => {
+            eprintln!("{failure}\nthingif: going on with the stored credential; it cannot be renewed without this");
+            Ok((resume(stored, None)?, settings))
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Why connecting with `config` failed, with what can be found out about it.
