@@ -6,16 +6,19 @@ mod device;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Response;
 use thingif::client::vault::{MemoryVault, Vault, VaultError, VaultKey};
 use thingif::client::{self, Client, ConnectError, Connection, Notice, Pushes};
 use thingif::config::Config;
+use thingif::mqtt::{LinkErrorKind, RefusedReason};
 use thingif::thing_if::Credential;
 use thingif::transport::BoxFuture;
-use thingif::transport::memory::{self, BrokerLink};
+use thingif::transport::memory::{self, Broker, BrokerLink, FromDevice};
 use tokio::time::Instant;
 
 use device::brokers::{assigned, onboard};
-use device::{config, credential};
+use device::{answer, config, credential, onboarding_body};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -198,6 +201,97 @@ async fn a_vault_that_does_not_answer_is_not_waited_for_for_ever() {
     assert!(attempt.credentials().client_id.is_anonymous());
     assert_eq!(began.elapsed(), 3 * SECOND);
     connecting.abort();
+}
+
+/// Plays the default broker for one onboarding; says when the device left it.
+async fn left(broker: &mut Broker, generation: u32) -> Instant {
+    onboard(broker, generation).await;
+    Instant::now()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_broker_is_left_when_the_credential_is_stored_and_not_before() {
+    let vault = Scripted { takes: 2 * SECOND, ..Scripted::new() };
+    let (network, mut broker) = memory::network();
+    let connecting = tokio::spawn(client::connect_with(config(), network, vault.clone()));
+    let left = left(&mut broker, 1).await;
+    let [(stored, token)] = &vault.stored()[..] else { panic!("left with nothing stored") };
+    assert_eq!((*stored, token.as_str()), (left, "token-1"), "left at once when it was");
+    let _link = assigned(&mut broker).await;
+    let (_client, _pushes, _connection) = connecting.await.expect("no panic").expect("connected");
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_it_is_when_a_device_is_onboarded_again() {
+    let vault = Scripted { takes: 2 * SECOND, ..Scripted::new() };
+    let (network, mut broker) = memory::network();
+    let connecting = client::connect_with(config().with_resume(credential(0)), network, vault.clone());
+    let connecting = tokio::spawn(connecting);
+    let refused = broker.accept().await.expect("it resumes");
+    refused.refuse(RefusedReason::BadUserNameOrPassword);
+    let left = left(&mut broker, 1).await;
+    assert_eq!(vault.stored(), [(left, "token-1".to_owned())]);
+    let _link = assigned(&mut broker).await;
+    let (client, ..) = connecting.await.expect("no panic").expect("connected");
+    assert_eq!(token(&client.credential()), "token-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_stored_is_said_and_used_all_the_same() {
+    let full = VaultError::other("no space left");
+    let never = Scripted { takes: Duration::from_secs(86_400), ..Scripted::new() };
+    for vault in [Scripted { store: Err(full), ..Scripted::new() }, never] {
+        let mut device = Device::connect(config(), vault.clone(), Some(1)).await;
+        let notices = device.notices().await;
+        let failed = notices.iter().position(|notice| matches!(notice, Notice::StoreFailed { .. }));
+        let left = notices.iter().position(|notice| matches!(notice, Notice::Connecting { .. }));
+        assert!(failed.is_some() && failed < left, "{notices:?}");
+        assert_eq!(device.token(), "token-1");
+        assert!(vault.stored().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_does_not_lose_what_is_being_stored() {
+    let vault = Scripted { takes: 5 * SECOND, ..Scripted::new() };
+    let (network, mut broker) = memory::network();
+    let config = config().with_resume(credential(0));
+    let (connected, link) = tokio::join!(client::connect_with(config, network, vault.clone()), assigned(&mut broker));
+    let (client, _pushes, connection) = connected.expect("connected");
+    let running = tokio::spawn(connection.run());
+    link.cut(LinkErrorKind::Closed);
+    broker.accept().await.expect("it comes back").refuse(RefusedReason::BadUserNameOrPassword);
+    let mut default = broker.accept().await.expect("it onboards").accept();
+    let Some(FromDevice::Publish(request)) = default.next().await else { panic!("expected the onboarding request") };
+    default.publish(answer(&request, &Response::new(Bytes::from(onboarding_body(1))))).expect("the device listens");
+    tokio::time::sleep(SECOND).await;
+    assert!(vault.stored().is_empty(), "it is being stored");
+    let began = Instant::now();
+    client.close().await;
+    running.await.expect("no panic").expect("closed in order");
+    assert_eq!(began.elapsed(), 4 * SECOND);
+    assert_eq!(vault.stored().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn onboarding_alone_stores_before_it_leaves_too() {
+    let vault = Scripted { takes: 2 * SECOND, ..Scripted::new() };
+    let (network, mut broker) = memory::network();
+    let (config, storing) = (config(), vault.clone());
+    let onboarding = tokio::spawn(async move { client::onboard_with(&config, &network, storing).await });
+    let left = left(&mut broker, 1).await;
+    assert_eq!(vault.stored(), [(left, "token-1".to_owned())]);
+    assert_eq!(token(&onboarding.await.expect("no panic").expect("onboarded")), "token-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn onboarding_alone_fails_when_nothing_is_stored() {
+    let vault = Scripted { store: Err(VaultError::other("no space left")), ..Scripted::new() };
+    let (network, mut broker) = memory::network();
+    let config = config();
+    let (onboarded, _) = tokio::join!(client::onboard_with(&config, &network, vault), onboard(&mut broker, 1));
+    let error = onboarded.expect_err("it was to be stored");
+    assert!(matches!(&error, ConnectError::Vault(reason) if reason.contains("no space left")), "{error}");
 }
 
 #[cfg(unix)]

@@ -17,11 +17,18 @@ use crate::transport::BoxFuture;
 pub(crate) struct CredentialVault {
     path: PathBuf,
     settings: Settings,
+    /// Nothing is said of what goes well.
+    is_quiet: bool,
 }
 
 impl CredentialVault {
     pub(crate) fn new(path: &Path, settings: Settings) -> Self {
-        Self { path: path.to_owned(), settings }
+        Self { path: path.to_owned(), settings, is_quiet: false }
+    }
+
+    /// For a verb that says itself where the credential is.
+    pub(crate) fn quiet(self) -> Self {
+        Self { is_quiet: true, ..self }
     }
 
     fn read(&self, key: &VaultKey) -> Result<Option<Credential>, VaultError> {
@@ -49,6 +56,7 @@ impl CredentialVault {
         let shown = self.path.display();
         let written = onboarded.write(&self.path);
         match &written {
+            Ok(()) if self.is_quiet => {}
             Ok(()) => eprintln!("thingif: onboarded; the new credential is in {shown}"),
             Err(error) => {
                 eprintln!(

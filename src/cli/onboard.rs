@@ -8,7 +8,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::cli::connection_lock::{self, LOCK_PATIENCE, Taken};
 use crate::cli::credential_file::{CredentialArgs, Onboarded};
-use crate::cli::exit::{Exit, Failure, with_causes};
+use crate::cli::credential_vault::CredentialVault;
+use crate::cli::exit::{Exit, Failure};
 use crate::cli::thing_args::ThingArgs;
 use crate::cli::tls_args::TlsArgs;
 use crate::cli::{duration_arg, output, session};
@@ -48,13 +49,15 @@ impl Onboard {
         let settings = named.settings(&self.tls, None)?;
         let config = named.config(&settings, Some(self.max_time))?;
         let transport = session::transport(&settings.tls, &self.tls)?;
+        let vault = CredentialVault::new(&path, settings.clone()).quiet();
         // Whoever is connected as this thing would be kicked by the new credential's first use, and would not know it.
         let _lock = match connection_lock::take(&path, Instant::now() + LOCK_PATIENCE).await? {
             Taken::Lock(lock) => lock,
             Taken::Served(_, holder) => return Err(connection_lock::busy(&path, holder)),
         };
         // Each step has the whole time, and says best what it was that took too long; all of them have a little more.
-        let attempt = timeout(self.max_time + Duration::from_millis(250), client::onboard(&config, &transport));
+        let attempt =
+            timeout(self.max_time + Duration::from_millis(250), client::onboard_with(&config, &transport, vault));
         let credential = match attempt.await {
             Ok(Ok(credential)) => credential,
             Ok(Err(error)) => return Err(session::explain(&error, &config).await),
@@ -65,7 +68,6 @@ impl Onboard {
             }
         };
         let onboarded = Onboarded { credential, settings };
-        onboarded.write(&path).map_err(|error| Failure::other(with_causes(&error)))?;
         self.print(&onboarded, &path)
     }
 

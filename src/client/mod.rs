@@ -73,6 +73,7 @@ mod streams;
 mod trace;
 pub mod vault;
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -156,35 +157,67 @@ async fn establish(
 /// # Errors
 /// [`ConnectError::Onboarding`] says what failed.
 pub async fn onboard(config: &Config, transport: &impl Transport) -> Result<Credential, ConnectError> {
+    onboard_once(config, transport, Storing::nowhere()).await
+}
+
+/// As [`onboard`], and stores the credential in `vault` before the default broker is left. What the vault has already is
+/// not looked at.
+///
+/// # Errors
+/// As [`onboard`], and [`ConnectError::Vault`] when nothing could be stored. The thing exists then; onboarding again is
+/// harmless. (`wire` §7)
+pub async fn onboard_with(
+    config: &Config,
+    transport: &impl Transport,
+    vault: impl Vault,
+) -> Result<Credential, ConnectError> {
+    onboard_once(config, transport, Storing::in_vault(Arc::new(vault), VaultKey::of(config))).await
+}
+
+async fn onboard_once(
+    config: &Config,
+    transport: &impl Transport,
+    mut storing: Storing,
+) -> Result<Credential, ConnectError> {
     let origin = Clock::now();
     let now = || Instant::from_origin(origin.elapsed());
     let mut links = Links::borrowing(config, transport);
     let mut machine = Onboarding::new(now(), LinkId(1), config, seed(config)?);
+    let mut not_stored = None;
     loop {
         while let Some(action) = machine.poll_action() {
             match action {
-                // Whoever asked for it stores it.
-                Action::Store { link, .. } => {
-                    machine.handle_event(now(), Event { link, kind: EventKind::Stored(Ok(())) });
-                }
                 Action::Connect { link, endpoint, credentials } => links.connect(link, endpoint, credentials),
                 Action::Subscribe { link, filter } => links.subscribe(link, filter),
                 Action::Publish { link, call, publish } => links.publish(link, call, publish),
                 Action::Disconnect { link } => links.disconnect(link),
                 Action::Abort { link } => links.abort(link),
-                Action::Notice(notice) => trace::notice(&notice),
+                Action::Store { link, credential } => storing.begin(link, credential),
+                Action::Notice(notice) => {
+                    trace::notice(&notice);
+                    if let Notice::StoreFailed { reason } = notice {
+                        not_stored = Some(reason);
+                    }
+                }
                 // These belong to sessions.
                 Action::Resolve { .. } | Action::Push(_) | Action::Closed(_) => {}
             }
         }
         let Some(deadline) = machine.next_deadline() else { break };
-        match timeout_at(origin + deadline.since_origin(), links.next_event()).await {
+        let event = async {
+            tokio::select! {
+                event = links.next_event() => event,
+                (link, stored) = poll_fn(|cx| storing.poll_stored(cx)) => Event { link, kind: EventKind::Stored(stored) },
+            }
+        };
+        match timeout_at(origin + deadline.since_origin(), event).await {
             Ok(event) => machine.handle_event(now(), event),
             Err(_) => machine.handle_timeout(now()),
         }
     }
     links.finish().await;
-    machine.into_outcome().unwrap_or(Err(OnboardingError::Closed)).map_err(ConnectError::Onboarding)
+    let credential = machine.into_outcome().unwrap_or(Err(OnboardingError::Closed))?;
+    not_stored.map_or(Ok(credential), |reason| Err(ConnectError::Vault(reason)))
 }
 
 fn seed(config: &Config) -> Result<u64, ConnectError> {

@@ -90,3 +90,74 @@ pub(super) async fn load(
     };
     Ok((config, Some(reason)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::client::vault::VaultError;
+    use crate::config::Identity;
+
+    /// Takes a second for each store and remembers their order.
+    #[derive(Default)]
+    struct Slow(Mutex<Vec<String>>);
+
+    impl Vault for Slow {
+        fn load<'a>(&'a self, _key: &'a VaultKey) -> BoxFuture<'a, Result<Option<Credential>, VaultError>> {
+            Box::pin(async { Ok(None) })
+        }
+
+        fn store<'a>(
+            &'a self,
+            _key: &'a VaultKey,
+            credential: &'a Credential,
+        ) -> BoxFuture<'a, Result<(), VaultError>> {
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                self.0.lock().expect("no panic").push(credential.access_token.expose().as_str().to_owned());
+                Ok(())
+            })
+        }
+
+        fn forget<'a>(&'a self, _key: &'a VaultKey) -> BoxFuture<'a, Result<(), VaultError>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    fn credential(token: &str) -> Credential {
+        let endpoint = r#"{"username":"u","password":"pw","mqttTopic":"me","host":"h","portTCP":1883}"#;
+        Credential::from_json(format!(
+            r#"{{"appID":"a","thingID":"th.1","accessToken":"{token}","mqttEndpoint":{endpoint}}}"#
+        ))
+        .expect("complete")
+    }
+
+    fn key() -> VaultKey {
+        let identity = Identity::vendor_thing("v".parse().expect("valid"), "pw".into());
+        let broker = "mqtt://h".parse().expect("valid");
+        VaultKey::of(&Config::new(broker, "a".parse().expect("valid"), "k".into(), identity).expect("valid"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_older_credential_never_overwrites_a_newer_one() {
+        let vault = Arc::new(Slow::default());
+        let mut storing = Storing::in_vault(vault.clone(), key());
+        for (link, token) in [(1, "first"), (2, "overtaken"), (3, "last")] {
+            storing.begin(LinkId(link), credential(token));
+        }
+        assert_eq!(poll_fn(|cx| storing.poll_stored(cx)).await, (LinkId(1), Ok(())));
+        storing.finish().await;
+        assert_eq!(*vault.0.lock().expect("no panic"), ["first", "last"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_vault_it_is_done_at_once() {
+        let mut storing = Storing::nowhere();
+        storing.begin(LinkId(4), credential("t"));
+        assert_eq!(poll_fn(|cx| storing.poll_stored(cx)).await, (LinkId(4), Ok(())));
+        assert!(tokio::time::timeout(Duration::from_secs(9), poll_fn(|cx| storing.poll_stored(cx))).await.is_err());
+    }
+}
