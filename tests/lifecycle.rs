@@ -8,13 +8,15 @@ mod world;
 use std::time::Duration;
 
 use thingif::config::Config;
-use thingif::mqtt::{LinkErrorKind, RefusedReason};
+use thingif::mqtt::{LinkErrorKind, Publish, RefusedReason};
 use thingif::proto::{
     Action, ConnectError, Event, EventKind, IfDown, Instant, Lifecycle, LinkId, NotSent, Notice, OnboardingError,
     RequestError, SessionError,
 };
 
-use device::{call, config, credential};
+use thingif::thing_if::{ErrorBody, ErrorCode};
+
+use device::{answer, call, config, credential};
 use world::{Faults, Script, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -281,6 +283,92 @@ fn one_late_timer_ends_everything_that_was_due() {
     now = now + 60 * SECOND;
     device.handle_timeout(now);
     assert!(device.next_deadline().is_none_or(|next| next > now), "{:?}", device.next_deadline());
+}
+
+/// A device that is ready over link 1, without any subscription.
+fn ready_at_once() -> Lifecycle {
+    let mut device = Lifecycle::new(Instant::ORIGIN, config().with_resume(credential(0)).with_pushes(false), 1);
+    device.handle_event(Instant::ORIGIN, Event { link: LinkId(1), kind: EventKind::Connected });
+    drained(&mut device);
+    device
+}
+
+fn drained(device: &mut Lifecycle) -> Vec<Action> {
+    std::iter::from_fn(|| device.poll_action()).collect()
+}
+
+#[test]
+fn a_call_that_a_dying_link_does_not_take_waits_and_has_all_its_exits() {
+    let (now, link) = (Instant::ORIGIN, LinkId(1));
+    // The link says that it has ended, before its end is reported.
+    let waiting = || {
+        let mut device = ready_at_once();
+        let call = device.submit(now, call("states", "x"), now + SECOND, IfDown::Wait).expect("taken");
+        assert!(matches!(drained(&mut device)[..], [Action::Publish { .. }]));
+        let kind = EventKind::NotSent { call: Some(call), error: LinkErrorKind::Closed.into() };
+        device.handle_event(now, Event { link, kind });
+        assert!(drained(&mut device).is_empty(), "neither failed nor sent again over that link");
+        (device, call)
+    };
+    let (mut device, _) = waiting();
+    let refused = device.submit(now, call("states", "y"), now + SECOND, IfDown::Fail);
+    assert_eq!(refused, Err(RequestError::NotSent(NotSent::NotConnected)));
+
+    let over = |actions: &[Action], reason: NotSent| match actions {
+        [Action::Resolve { result: Err(error), .. }, ..] => assert_eq!(*error, RequestError::NotSent(reason)),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(device.next_deadline(), Some(now + SECOND));
+    device.handle_timeout(now + SECOND);
+    over(&drained(&mut device), NotSent::DeadlineExceeded);
+
+    let (mut device, _) = waiting();
+    device.close(now);
+    let actions = drained(&mut device);
+    assert!(matches!(&actions[0], Action::Disconnect { .. }), "{actions:?}");
+    over(&actions[1..], NotSent::Closed);
+
+    let (mut device, cancelled) = waiting();
+    device.cancel(now, cancelled);
+    assert!(device.is_idle());
+
+    let (mut device, _) = waiting();
+    device.handle_event(now, Event { link, kind: EventKind::Lost(LinkErrorKind::Closed.into()) });
+    let pause = device.next_deadline().expect("a pause");
+    device.handle_timeout(pause.min(now + SECOND));
+    device.handle_event(now, Event { link: LinkId(2), kind: EventKind::Connected });
+    let actions = drained(&mut device);
+    assert!(actions.iter().any(|action| matches!(action, Action::Publish { link: LinkId(2), .. })), "{actions:?}");
+}
+
+#[test]
+fn nothing_is_sent_after_the_disconnect_of_a_session_whose_token_is_refused() {
+    let (now, link) = (Instant::ORIGIN, LinkId(1));
+    let mut device = ready_at_once();
+    let published = |actions: &[Action]| {
+        let publish = actions.iter().find_map(|action| match action {
+            Action::Publish { publish, .. } => Some(publish.clone()),
+            _ => None,
+        });
+        publish.unwrap_or_else(|| panic!("{actions:?}"))
+    };
+    // Refused without an id: a call on the topic of the client's own question has to wait for the answer to that.
+    let refuse = |device: &mut Lifecycle, request: &Publish| {
+        let response = ErrorBody::new(ErrorCode::Unauthorized, "no").to_response();
+        let kind = EventKind::Received(answer(request, &response));
+        device.handle_event(now, Event { link, kind });
+        drained(device)
+    };
+    device.submit(now, call("targets/thing:th.1/states", "x"), now + SECOND, IfDown::Fail).expect("taken");
+    let request = published(&drained(&mut device));
+    let question = published(&refuse(&mut device, &request));
+    device.submit(now, call("targets/thing:th.1/states", "y"), now + SECOND, IfDown::Fail).expect("taken");
+    assert!(drained(&mut device).is_empty(), "it waits its turn");
+    let actions = refuse(&mut device, &question);
+    let left = actions.iter().position(|action| matches!(action, Action::Disconnect { .. })).expect("it leaves");
+    let after = &actions[left..];
+    assert!(!after.iter().any(|action| matches!(action, Action::Publish { .. })), "{actions:?}");
+    assert!(after.iter().any(|action| matches!(action, Action::Resolve { result: Err(_), .. })), "{actions:?}");
 }
 
 #[test]

@@ -280,6 +280,9 @@ impl Lifecycle {
                     }
                 }
                 State::Session { machine, ready } => {
+                    while let Some(ParkedCall { call, deadline, request }) = machine.poll_parked() {
+                        self.parked.insert(call, deadline, request);
+                    }
                     while machine.takes_calls()
                         && let Some((call, deadline, request)) = self.parked.take_first()
                     {
@@ -332,9 +335,6 @@ impl Lifecycle {
         self.retire_session(&mut machine);
         let Some(end) = machine.ended().cloned() else { return };
         let Some(error) = end.error.clone() else { return };
-        while let Some(ParkedCall { call, deadline, request }) = machine.poll_parked() {
-            self.parked.insert(call, deadline, request);
-        }
         if end.was_connected {
             let cause = Arc::new(ConnectError::Session(error.clone()));
             self.actions.push_back(Action::Notice(Notice::Lost { link: self.last_link, cause }));

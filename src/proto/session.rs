@@ -36,6 +36,8 @@ pub struct Session {
     in_flight: InFlight,
     /// Calls in the table whose Authorization is the caller's: what becomes of them says nothing of the session's token.
     foreign: BTreeSet<CallId>,
+    /// The link has said that it has ended; what had arrived before, and its end, are still to come.
+    is_dying: bool,
     doubt: Doubt,
     /// Calls that were not written when the link was lost and wait for the next one.
     parked: VecDeque<ParkedCall>,
@@ -125,6 +127,7 @@ impl Session {
             doubt: Doubt::new(&credentials.client_id, credential),
             in_flight,
             foreign: BTreeSet::new(),
+            is_dying: false,
             parked: VecDeque::new(),
             expires: None,
             state: State::Connecting { deadline: now + config.connect_timeout() },
@@ -170,7 +173,10 @@ impl Session {
             (
                 State::Subscribing { .. } | State::Ready { .. } | State::Draining { .. },
                 EventKind::NotSent { call: Some(call), error },
-            ) => self.in_flight.not_sent(call, error),
+            ) => {
+                self.is_dying |= error.kind() == LinkErrorKind::Closed;
+                self.in_flight.not_sent(call, error);
+            }
             (State::Ready { since }, EventKind::Lost(error))
                 if error.kind() == LinkErrorKind::Closed && now.since(*since) < SOON =>
             {
@@ -310,7 +316,7 @@ impl Session {
 
     /// Whether a call would be taken.
     pub(super) fn takes_calls(&self) -> bool {
-        matches!(self.state, State::Subscribing { .. } | State::Ready { .. })
+        !self.is_dying && matches!(self.state, State::Subscribing { .. } | State::Ready { .. })
     }
 
     /// Whether every subscription is granted and calls are taken.
@@ -475,6 +481,8 @@ impl Session {
 
     /// Ends a connection that stands.
     fn leave(&mut self, now: Instant, error: SessionError) {
+        // What was let go before belongs to this connection, and comes before its end.
+        self.collect(now);
         self.actions.push_back(Action::Disconnect { link: self.link });
         self.end(now, Some(error));
     }
@@ -498,8 +506,16 @@ impl Session {
         self.state = State::Ended(SessionEnd { error, was_connected: self.is_connected(), ready_for });
     }
 
-    /// Turns what the table wants done into actions.
+    /// Turns what the table wants done into actions, and leaves when nothing is left to be drained.
     fn flush(&mut self, now: Instant) {
+        self.collect(now);
+        if matches!(self.state, State::Draining { .. }) && self.in_flight.is_empty() {
+            self.leave(now, SessionError::EndpointExpired);
+            self.collect(now);
+        }
+    }
+
+    fn collect(&mut self, now: Instant) {
         while let Some(outcome) = self.in_flight.poll_outcome() {
             match outcome {
                 Outcome::Send { call, topic, frame } => {
@@ -517,9 +533,6 @@ impl Session {
         if overflows > 0 {
             self.counters.quarantine_overflows += overflows;
             self.actions.push_back(Action::Notice(Notice::QuarantineOverflow));
-        }
-        if matches!(self.state, State::Draining { .. }) && self.in_flight.is_empty() {
-            self.leave(now, SessionError::EndpointExpired);
         }
     }
 }
