@@ -22,6 +22,8 @@ faults! {
     Reorder = 0.4,
     /// The transport does not take a message.
     NotTaken = 0.1,
+    /// The transport does not take it, because the connection has just ended.
+    NotTakenAtTheEnd = 0.1,
     // An attempt to connect.
     NameNotResolved = 0.2,
     TcpRefused = 0.3,
@@ -39,6 +41,8 @@ faults! {
     Connack5 = 0.15,
     /// The default broker refuses the application.
     ApplicationRefused = 0.02,
+    /// The transport was set up wrongly.
+    LinkMisconfigured = 0.03,
     ConnackTwice = 0.2,
     CutBeforeSuback = 0.2,
     SubackWithheld = 0.2,
@@ -57,6 +61,8 @@ faults! {
     Answer403 = 0.1,
     Answer403ForReasonsOfItsOwn = 0.1,
     Answer404 = 0.2,
+    /// Although the thing is there.
+    AnswerTargetGone = 0.1,
     Answer429 = 0.2,
     Answer503 = 0.3,
     CutBeforeServing = 0.1,
@@ -114,7 +120,10 @@ impl Fault {
     fn draw(self, most: f64, rng: &mut fastrand::Rng) -> f64 {
         // Each schedule has some faults and not others: all at once hide what two of them do together.
         let likely = match self {
-            Fault::ApplicationRefused | Fault::OnboardingRefusedForGood | Fault::OnboardingWithoutScheme => 0.08,
+            Fault::ApplicationRefused
+            | Fault::LinkMisconfigured
+            | Fault::OnboardingRefusedForGood
+            | Fault::OnboardingWithoutScheme => 0.08,
             Fault::CloseEarly => 0.12,
             _ => 0.22,
         };

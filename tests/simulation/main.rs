@@ -24,6 +24,7 @@ use std::thread;
 use std::time::Instant;
 
 use tally::{Kind, Tally};
+use thingif::proto::Cause;
 use world::World;
 
 /// From so many schedules on, everything that can happen must have happened.
@@ -136,8 +137,9 @@ fn missing(tally: &Tally) -> Vec<String> {
     expected.extend(tally::variants(notice, "Notice").into_iter().map(|name| (Kind::Notice, name)));
     expected.extend(tally::variants(error, "RequestError").into_iter().map(|name| (Kind::RequestError, name)));
     expected.extend(tally::variants(error, "NotSent").into_iter().map(|name| (Kind::NotSent, name)));
-    // Added by the queue that a program reads notices from.
-    expected.retain(|(kind, name)| !(*kind == Kind::Notice && name == "Lagged"));
+    expected.extend(Cause::ALL.into_iter().map(|cause| (Kind::Cause, cause.to_string())));
+    // The client adds these: its queue of notices, and its vault.
+    expected.retain(|(kind, name)| !(*kind == Kind::Notice && ["Lagged", "LoadFailed"].contains(&name.as_str())));
     expected.retain(|(kind, name)| tally.count(*kind, name).times == 0);
     expected.into_iter().map(|(kind, name)| format!("{kind:?}::{name}")).collect()
 }

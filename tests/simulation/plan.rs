@@ -96,6 +96,7 @@ fn config(rng: &mut fastrand::Rng, rates: &mut Rates, ordinary: bool, seed: u64)
     };
     let in_flight = if rng.u8(..3) == 0 { rng.usize(1..6) } else { 256 };
     let quarantine = if rng.u8(..3) == 0 { rng.usize(1..4) } else { 1024 };
+    let rest = rng.bool().then(|| between(rng, 1000, 30_000));
     let config = device::config()
         .with_seed(seed)
         .with_pushes(rng.u8(..8) != 0)
@@ -110,6 +111,9 @@ fn config(rng: &mut fastrand::Rng, rates: &mut Rates, ordinary: bool, seed: u64)
         .and_then(|c| c.with_quarantine(quarantine))
         .and_then(|c| c.with_late_answer_window(WINDOW))
         .and_then(|c| c.with_reonboard_after(rng.usize(1..7)))
+        .and_then(|c| c.with_onboarding_budget(rng.usize(1..6), between(rng, 5_000, 600_000)))
+        .and_then(|c| c.with_refusals(rng.usize(1..4)))
+        .and_then(|c| c.with_rest_after_refusal(rest))
         .expect("in range");
     match resume {
         Some(generation) => {

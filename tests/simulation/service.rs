@@ -36,6 +36,8 @@ pub(crate) struct Service {
     generations: Vec<Generation>,
     incarnation: usize,
     deleted: bool,
+    /// How it says that a thing is gone.
+    gone: Gone,
     host: usize,
     /// Every `X-Kii-RequestID` that ever arrived.
     ids: HashSet<HeaderValue>,
@@ -74,6 +76,7 @@ impl Service {
             generations: vec![known(None), known(Some(RefusedReason::NotAuthorised))],
             incarnation: 0,
             deleted: false,
+            gone: Gone::Unauthorized,
             host: 0,
             ids: HashSet::new(),
         }
@@ -105,6 +108,11 @@ impl Service {
         }
     }
 
+    /// Whether the endpoint of this generation has an end.
+    pub(crate) fn expires(&self, generation: usize) -> bool {
+        self.generations[generation].until.is_some()
+    }
+
     pub(crate) fn newest(&self) -> usize {
         self.generations.len() - 1
     }
@@ -117,8 +125,9 @@ impl Service {
         self.generations[generation].token_revoked = Some(status);
     }
 
-    pub(crate) fn delete_thing(&mut self) {
+    pub(crate) fn delete_thing(&mut self, gone: Gone) {
         self.deleted = true;
+        self.gone = gone;
     }
 
     pub(crate) fn move_away(&mut self) {
@@ -149,11 +158,20 @@ impl Service {
         let generation: usize = token.parse().expect("a token that was handed out");
         let known = &self.generations[generation];
         match known.token_revoked {
-            _ if self.deleted || known.incarnation != self.incarnation => Verdict::Gone,
+            _ if self.deleted || known.incarnation != self.incarnation => Verdict::Gone(self.gone),
             Some(status) => Verdict::Revoked(status),
             None => Verdict::Good,
         }
     }
+}
+
+/// How the service says that a thing is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gone {
+    Unauthorized,
+    TargetNotFound,
+    ThingNotFound,
+    Status410,
 }
 
 /// What the service thinks of a token.
@@ -162,7 +180,7 @@ pub(crate) enum Verdict {
     Good,
     Revoked(u16),
     /// Its thing is.
-    Gone,
+    Gone(Gone),
     /// It is none of this device's.
     Foreign,
 }

@@ -10,6 +10,7 @@ pub(crate) enum Kind {
     Notice,
     RequestError,
     NotSent,
+    Cause,
     End,
 }
 
@@ -33,6 +34,11 @@ impl Tally {
     pub(crate) fn saw(&mut self, kind: Kind, what: &impl fmt::Debug) {
         let name = Name::of(what);
         self.counts.entry((kind, name.0)).or_default().times += 1;
+    }
+
+    /// The same, of something with a name of its own.
+    pub(crate) fn saw_named(&mut self, kind: Kind, name: String) {
+        self.counts.entry((kind, name)).or_default().times += 1;
     }
 
     /// Adds one schedule, or many.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use thingif::mqtt::{LinkErrorKind, Publish};
-use thingif::proto::{CallId, Event, IfDown, Instant, Lifecycle, LinkId, NotSent, RequestError};
+use thingif::proto::{CallId, Event, Instant, Lifecycle, LinkId, NotSent, RequestError};
 use thingif::topic::TopicFilter;
 
 use crate::book::Book;
@@ -22,6 +22,9 @@ use crate::watch::Watch;
 const SECOND: Duration = Duration::from_secs(1);
 /// Far more than any schedule needs, unless it turns in circles.
 const MAX_INPUTS: u64 = 60_000;
+const HOUR: Duration = Duration::from_secs(3600);
+/// After the last fault, so many calls are made until one is accepted.
+const PROBES: usize = 8;
 const PATHS: [&str; 3] = ["states", "commands", "triggers"];
 
 /// What is due at some time.
@@ -32,6 +35,8 @@ enum Due {
     /// An event of a link that is long gone reaches the device all the same.
     Stale(Event),
     ToBroker(LinkId, Publish),
+    /// What the store says; it needs no link.
+    Stored(Event),
     /// From an ordinary broker, to whoever is subscribed by then.
     ToSubscriber(Publish),
     Subscribe(LinkId, TopicFilter),
@@ -100,6 +105,11 @@ pub(crate) struct World {
     tally: Tally,
     trace: bool,
     was_closed: bool,
+    last_resolved: Option<CallId>,
+    /// The link that said that it had ended, before its end was reported.
+    dying: Option<LinkId>,
+    /// Calls that the service accepted, in the eyes of their callers.
+    accepted: u64,
     messages: Vec<Event>,
     /// What the transport reports at once.
     not_taken: Vec<Event>,
@@ -114,8 +124,7 @@ impl World {
         if trace {
             println!("{plan:#?}");
         }
-        let resume = plan.config.resume().filter(|stored| stored.app_id == *plan.config.app_id());
-        let watch = Watch::new(resume.map(|stored| stored.endpoint.username.clone()));
+        let watch = Watch::new(&plan.config, plan.lateness);
         let mut world = Self {
             lifecycle: Lifecycle::new(Instant::ORIGIN, plan.config.clone(), seed),
             service: Service::new(),
@@ -132,6 +141,9 @@ impl World {
             tally: Tally { schedules: 1, ..Tally::default() },
             trace,
             was_closed: false,
+            last_resolved: None,
+            dying: None,
+            accepted: 0,
             messages: Vec::new(),
             not_taken: Vec::new(),
             timer: (Instant::ORIGIN, Instant::ORIGIN),
@@ -201,13 +213,12 @@ impl World {
 
     /// The faults have ceased: it must become ready, and calls must be answered.
     fn recover(&mut self) {
-        let bound = self.bound();
-        let mut answered = 0;
         // What nobody has noticed yet is a fault that has not ceased.
         while self.watch.link().is_some_and(|link| self.links[&link].standing == Standing::HalfOpen) {
             self.step(None);
         }
-        for _ in 0..6 {
+        let bound = self.bound();
+        for _ in 0..PROBES {
             let by = self.now + bound;
             while !self.watch.ready && self.watch.closed.is_none() && self.now < by {
                 self.step(Some(by));
@@ -216,33 +227,38 @@ impl World {
                 return;
             }
             assert!(self.watch.ready, "not ready {bound:?} after the last fault: {:?}", self.lifecycle);
-            // What was lost while the faults lasted may still be noticed now: a token that was revoked, a link that
-            // is dead. Each costs one call.
-            let before = self.tally.answered;
+            // A token that was revoked, or a thing that was deleted, is noticed by a call.
+            let before = self.accepted;
             self.submit(Wish::Plain);
             let by = self.now + self.plan.config.call_deadline() + self.plan.lateness;
             while self.book.open() > 0 && self.now <= by {
                 self.step(Some(by + Duration::from_millis(1)));
             }
-            answered += usize::from(self.tally.answered > before);
-            if answered > 0 && self.watch.ready {
+            if self.accepted > before && self.watch.ready {
                 return;
             }
-            // To a peer that omits ids nothing may be sent before what is owed can no longer come.
-            let by = self.now + self.plan.config.late_answer_window();
+            // To a peer that omits ids nothing may be sent before what is owed can no longer come; and the service is
+            // not asked more than once a minute whether it still knows the token.
+            let by = self.now + self.plan.config.late_answer_window().max(61 * SECOND);
             while self.now < by && self.watch.closed.is_none() {
                 self.step(Some(by));
             }
         }
-        panic!("six calls after the last fault and {answered} answered: {:?}", self.lifecycle);
+        panic!("{PROBES} calls after the last fault and none was accepted: {:?}", self.lifecycle);
     }
 
-    /// The longest that recovery may take.
+    /// The longest that recovery may take: every attempt that it needs, and every hold-off that is legitimate.
     fn bound(&self) -> Duration {
         let config = &self.plan.config;
-        let attempt = config.connect_timeout() + 2 * config.call_deadline() + config.backoff_max() + SECOND;
+        let attempt = 2 * config.connect_timeout() + 2 * config.call_deadline() + config.backoff_max() + SECOND;
         let attempts = u32::try_from(config.reonboard_after()).expect("a small number") + 5;
-        attempts * attempt
+        let (_, window) = config.onboarding_budget();
+        let rest = config.rest_after_refusal().unwrap_or_default();
+        let seen = |name| self.tally.count(Kind::Notice, name).times > 0;
+        // A contested client identifier, and a refusal for good while the old credential is tried, are rested on.
+        let contested = if seen("DuplicateClientId") { HOUR } else { Duration::ZERO };
+        let refused = if seen("OnboardingHeldOff") { HOUR } else { Duration::ZERO };
+        attempts * attempt + window + rest + contested + refused
     }
 
     /// Waits until nothing is left, and closes.
@@ -268,7 +284,7 @@ impl World {
                 self.tally.saw(Kind::End, &if self.plan.close_at.is_some() { End::ClosedEarly } else { End::Closed });
             }
             Some(cause) => {
-                self.watch.check_gave_up(&cause, self.plan.config.connect_attempts());
+                self.watch.check_gave_up(&cause, &self.plan.config);
                 self.tally.saw(Kind::End, &End::GaveUp);
             }
         }
@@ -276,8 +292,7 @@ impl World {
         for event in std::mem::take(&mut self.messages) {
             self.lifecycle.handle_event(self.now, event);
         }
-        let late =
-            self.lifecycle.submit(self.now, crate::device::call("states", "late"), self.now + SECOND, IfDown::Fail);
+        let late = self.submit_late();
         assert_eq!(late, Err(RequestError::NotSent(NotSent::Closed)));
         self.lifecycle.close(self.now);
         self.lifecycle.handle_timeout(self.now + SECOND);
@@ -368,7 +383,7 @@ impl World {
     fn happen(&mut self, due: Due) {
         match due {
             Due::ToDevice(event) => self.deliver(event),
-            Due::Stale(event) => self.feed(event),
+            Due::Stale(event) | Due::Stored(event) => self.feed(event),
             Due::ToBroker(link, publish) => self.arrive(link, publish),
             Due::ToSubscriber(publish) => self.deliver_to_subscriber(publish),
             Due::Subscribe(link, filter) => self.subscribe(link, filter),

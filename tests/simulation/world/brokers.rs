@@ -17,7 +17,7 @@ use crate::book::Call;
 use crate::device;
 use crate::fault::Fault;
 use crate::plan::Ids;
-use crate::service::{self, Verdict};
+use crate::service::{self, Gone, Verdict};
 
 impl World {
     pub(super) fn arrive(&mut self, link: LinkId, publish: Publish) {
@@ -130,7 +130,10 @@ impl World {
         let response = match verdict {
             Verdict::Revoked(401) => service::answer(401, shown, Some(ErrorCode::Unauthorized)),
             Verdict::Revoked(_) => service::answer(403, shown, Some(ErrorCode::WrongToken)),
-            Verdict::Gone => service::answer(401, shown, Some(ErrorCode::Unauthorized)),
+            Verdict::Gone(Gone::Unauthorized) => service::answer(401, shown, Some(ErrorCode::Unauthorized)),
+            Verdict::Gone(Gone::TargetNotFound) => service::answer(404, shown, Some(ErrorCode::TargetNotFound)),
+            Verdict::Gone(Gone::ThingNotFound) => service::answer(404, shown, Some(ErrorCode::ThingNotFound)),
+            Verdict::Gone(Gone::Status410) => service::answer(410, shown, None),
             Verdict::Foreign if self.happens(Fault::WrongAuthorization) => {
                 service::answer(401, shown, Some(ErrorCode::Unauthorized))
             }
@@ -139,6 +142,9 @@ impl World {
                 () if self.happens(Fault::Answer403) => service::answer(403, shown, Some(ErrorCode::WrongToken)),
                 () if self.happens(Fault::Answer403ForReasonsOfItsOwn) => {
                     service::answer(403, shown, Some(ErrorCode::OperationNotSupported))
+                }
+                () if self.happens(Fault::AnswerTargetGone) => {
+                    service::answer(404, shown, Some(ErrorCode::TargetNotFound))
                 }
                 () if self.happens(Fault::Answer404) => service::answer(404, shown, Some(ErrorCode::CommandNotFound)),
                 () if self.happens(Fault::Answer429) => service::answer(429, shown, None),

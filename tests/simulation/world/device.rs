@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
 use thingif::frame;
-use thingif::proto::{Action, CallId, Event, EventKind, IfDown, NotSent, Notice, RequestError};
+use thingif::proto::{Action, CallId, Event, EventKind, IfDown, LinkId, NotSent, Notice, RequestError};
 
 use super::network::Direction;
 use super::{Due, PATHS, Wish, World};
@@ -20,7 +20,7 @@ const OWN_IDS: [&str; 3] = ["registerState", "asdf1234", "1479201234567"];
 impl World {
     pub(super) fn feed(&mut self, event: Event) {
         self.count_input();
-        self.watch.event(event.link, &event.kind);
+        self.watch.event(self.now, event.link, &event.kind);
         self.tell(|| format!("> {event:?}"));
         self.lifecycle.handle_event(self.now, event);
         self.drain();
@@ -39,10 +39,7 @@ impl World {
                 Action::Publish { link, call, publish } => self.publish(link, call, publish),
                 Action::Disconnect { link } | Action::Abort { link } => self.left(link),
                 Action::Resolve { call, result } => self.resolved(call, &result),
-                Action::Store { link, .. } => {
-                    let kind = EventKind::Stored(Ok(()));
-                    self.at(self.now, Due::ToDevice(Event { link, kind }));
-                }
+                Action::Store { link, .. } => self.store(link),
                 Action::Notice(notice) => self.noticed(&notice),
                 Action::Push(_) | Action::Closed(_) => {}
                 other => panic!("{other:?}"),
@@ -50,10 +47,12 @@ impl World {
         }
         let open = self.book.open();
         assert!(open <= self.plan.config.max_in_flight(), "{open} calls in flight");
-        assert_eq!(self.lifecycle.is_ready(), self.watch.ready, "is_ready disagrees with the notices");
+        assert!(self.watch.ready || !self.lifecycle.is_ready(), "ready without a notice");
         if let Some(event) = self.not_taken.pop() {
             if self.watch.link() == Some(event.link) {
-                if let EventKind::NotSent { call: Some(call), .. } = event.kind {
+                if let EventKind::NotSent { call: Some(call), .. } = event.kind
+                    && self.book.has(call)
+                {
                     self.book.call(call).not_taken = true;
                 }
                 self.feed(event);
@@ -65,8 +64,12 @@ impl World {
 
     pub(super) fn resolved(&mut self, call: CallId, result: &Result<Response<Bytes>, RequestError>) {
         self.book.resolve(self.now, self.plan.lateness, call, result);
+        self.last_resolved = Some(call);
         match result {
-            Ok(_) => self.tally.answered += 1,
+            Ok(response) => {
+                self.tally.answered += 1;
+                self.accepted += u64::from(response.status().is_success());
+            }
             Err(error) => self.saw_error(error),
         }
     }
@@ -80,6 +83,15 @@ impl World {
 
     pub(super) fn noticed(&mut self, notice: &Notice) {
         self.tally.saw(Kind::Notice, notice);
+        if let Notice::CredentialDoubted { .. } = notice {
+            let call = self.last_resolved.map(|call| self.book.call(call)).expect("an answer is the reason");
+            assert_eq!(call.callers_authorization, None, "the caller's own token says nothing about the session's");
+        }
+        if let Notice::Waiting { cause, .. } | Notice::Lost { cause, .. } | Notice::GaveUp { cause } = notice
+            && let Some(cause) = cause.cause()
+        {
+            self.tally.saw_named(Kind::Cause, cause.to_string());
+        }
     }
 
     pub(super) fn submit(&mut self, wish: Wish) {
@@ -89,12 +101,12 @@ impl World {
         self.count_input();
         self.nonces += 1;
         let nonce = format!("n{}", self.nonces);
-        let name = PATHS[self.rng.usize(..PATHS.len())];
-        let mut request = device::call(name, &nonce);
+        let thing = self.lifecycle.credential().map_or("th.0".to_owned(), |held| held.thing_id.to_string());
+        let name = format!("targets/thing:{thing}/{}", PATHS[self.rng.usize(..PATHS.len())]);
+        let mut request = device::call(&name, &nonce);
         let path = request.uri().path().to_owned();
         let mut ttl = self.plan.config.call_deadline();
         let mut call = Call::new(nonce, path, self.now + ttl);
-        let mut impossible = false;
         if wish == Wish::Drawn {
             if self.happens(Fault::ShortDeadline) {
                 ttl = Duration::from_millis(self.rng.u64(..400));
@@ -111,19 +123,23 @@ impl World {
                 request.headers_mut().insert("authorization", HeaderValue::from_static(own));
             }
             if self.happens(Fault::ImpossibleRequest) {
-                impossible = true;
+                call.impossible = true;
                 self.make_impossible(&mut request);
             }
+            call.waits = self.happens(Fault::WaitForLink);
         }
         call.deadline = self.now + ttl;
         self.tell(|| format!("> submit {} {} within {ttl:?}", call.nonce, call.path));
         let open = self.book.open();
         let was_connected = self.watch.is_connected();
-        let taken = self.lifecycle.submit(self.now, request, call.deadline, IfDown::Fail);
+        let takes_calls = was_connected && !self.endpoint_may_expire() && !self.is_dying();
+        let if_down = if call.waits { IfDown::Wait } else { IfDown::Fail };
+        let taken = self.lifecycle.submit(self.now, request, call.deadline, if_down);
         match &taken {
             Ok(id) => {
-                assert!(!impossible, "an impossible request was taken");
-                assert!(was_connected, "taken without a connection");
+                let looked_at = takes_calls || !call.waits;
+                assert!(!(call.impossible && looked_at), "an impossible request was taken");
+                assert!(was_connected || call.waits, "taken without a connection");
                 let (id, cancel) = (*id, wish == Wish::Drawn && self.happens(Fault::Cancel));
                 self.book.enter(id, call);
                 if cancel {
@@ -135,11 +151,17 @@ impl World {
                 self.saw_error(error);
                 let RequestError::NotSent(reason) = error else { panic!("{error:?} on the spot") };
                 match reason {
-                    NotSent::NotConnected => assert!(!was_connected, "connected, it says it is not"),
-                    NotSent::Overloaded => assert!(open >= self.plan.config.max_in_flight(), "{open} is not too many"),
+                    NotSent::NotConnected => {
+                        assert!(!call.waits, "it was to wait");
+                        assert!(!takes_calls, "connected, it says it is not");
+                    }
+                    // The client may have a question of its own under way.
+                    NotSent::Overloaded => {
+                        assert!(open + 1 >= self.plan.config.max_in_flight(), "{open} is not too many")
+                    }
                     NotSent::DeadlineExceeded => assert_eq!(ttl, Duration::ZERO),
                     NotSent::InvalidPath(_) | NotSent::InvalidFrame(_) | NotSent::TooLarge { .. } => {
-                        assert!(impossible, "{reason:?}");
+                        assert!(call.impossible, "{reason:?}");
                     }
                     other => panic!("{other:?} on the spot"),
                 }
@@ -147,6 +169,32 @@ impl World {
             }
         }
         self.drain();
+    }
+
+    /// An endpoint whose time is over is drained, and takes no more calls.
+    fn endpoint_may_expire(&self) -> bool {
+        self.watch.username().is_some_and(|username| self.service.expires(self.service.generation(username)))
+    }
+
+    fn is_dying(&self) -> bool {
+        self.dying.is_some() && self.dying == self.watch.link()
+    }
+
+    pub(super) fn submit_late(&mut self) -> Result<CallId, RequestError> {
+        let request = device::call("states", "late");
+        self.lifecycle.submit(self.now, request, self.now + Duration::from_secs(1), IfDown::Wait)
+    }
+
+    /// The store does what it was asked, or not.
+    fn store(&mut self, link: LinkId) {
+        if self.happens(Fault::StoreNever) {
+            return;
+        }
+        let late = self.happens(Fault::StoreLate);
+        let most = if late { 2 * self.plan.config.connect_timeout() } else { Duration::from_millis(50) };
+        let result = if self.happens(Fault::StoreFails) { Err("the disk is full".to_owned()) } else { Ok(()) };
+        let later = most.mul_f64(self.rng.f64());
+        self.after(later, Due::Stored(Event { link, kind: EventKind::Stored(result) }));
     }
 
     pub(super) fn make_impossible(&mut self, request: &mut Request<Bytes>) {
@@ -171,6 +219,7 @@ impl World {
             self.count_input();
             self.tell(|| "> close".to_owned());
             self.was_closed = true;
+            self.watch.closing = true;
             self.lifecycle.close(self.now);
             self.drain();
         }

@@ -148,6 +148,7 @@ impl World {
             (Fault::TlsFailed, LinkErrorKind::Tls),
             (Fault::WebSocketFailed, LinkErrorKind::WebSocket),
             (Fault::ProtocolBroken, LinkErrorKind::Protocol),
+            (Fault::LinkMisconfigured, LinkErrorKind::Config),
             (Fault::ConnectTimedOut, LinkErrorKind::ConnectTimedOut),
             (Fault::Connack3, LinkErrorKind::Refused(RefusedReason::ServerUnavailable)),
         ] {
@@ -206,11 +207,25 @@ impl World {
     pub(super) fn publish(&mut self, link: LinkId, call: Option<CallId>, publish: Publish) {
         let fits = publish.payload.len() <= self.plan.config.max_frame();
         assert!(fits, "a frame of {} bytes", publish.payload.len());
-        if let Some(call) = call {
+        if let Some(call) = call.filter(|call| self.book.has(*call)) {
             self.book.published(call, link);
         }
         if self.happens(Fault::NotTaken) {
             let error = LinkError::from(LinkErrorKind::Overloaded);
+            self.not_taken.push(Event { link, kind: EventKind::NotSent { call, error } });
+            return;
+        }
+        if self.happens(Fault::NotTakenAtTheEnd) {
+            let error = LinkError::from(LinkErrorKind::Closed);
+            self.not_taken.push(Event { link, kind: EventKind::NotSent { call, error } });
+            self.dying = Some(link);
+            // Its end is reported after what had arrived before.
+            let reported = Duration::from_millis(if self.rng.bool() { 0 } else { self.rng.u64(..500) });
+            self.after(reported, Due::End(link, LinkErrorKind::Closed));
+            return;
+        }
+        if self.dying == Some(link) {
+            let error = LinkError::from(LinkErrorKind::Closed);
             self.not_taken.push(Event { link, kind: EventKind::NotSent { call, error } });
             return;
         }

@@ -8,6 +8,7 @@ use thingif::topic::Topic;
 
 use super::{Down, Due, Standing, World};
 use crate::fault::Fault;
+use crate::service::Gone;
 
 impl World {
     pub(super) fn current(&self) -> Option<LinkId> {
@@ -60,12 +61,12 @@ impl World {
                 self.service.revoke_token(generation, status);
             }
             (Fault::ThingDeleted, _) => {
-                self.service.delete_thing();
+                self.delete_thing();
                 if let Some(link) = current {
                     self.at(self.now, Due::End(link, LinkErrorKind::Closed));
                 }
             }
-            (Fault::ThingDeletedUnderALink, _) => self.service.delete_thing(),
+            (Fault::ThingDeletedUnderALink, _) => self.delete_thing(),
             (Fault::EndpointMoved, _) => {
                 self.service.move_away();
                 if let Some(link) = current {
@@ -102,6 +103,11 @@ impl World {
             _ => return,
         }
         self.saw(fault);
+    }
+
+    fn delete_thing(&mut self) {
+        let says = [Gone::Unauthorized, Gone::TargetNotFound, Gone::ThingNotFound, Gone::Status410];
+        self.service.delete_thing(says[self.rng.usize(..says.len())]);
     }
 
     /// The credential that the device uses, or the last one that was handed out.
