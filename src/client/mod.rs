@@ -109,9 +109,9 @@ pub async fn connect(config: Config, transport: impl Transport) -> Result<(Clien
 /// onboards again by itself.
 ///
 /// The vault's credential is newer than what the program may have kept elsewhere, so it is preferred to
-/// [`Config::with_resume`], which counts only while the vault has none. The vault is asked for at most the connect timeout,
-/// and a store is waited for as long as the default broker is given to answer; [`vault`] says what a failure means. The
-/// driver goes on while something is stored.
+/// [`Config::with_resume`], which counts only while the vault has none. A load and a store are each waited for at most
+/// [the connect timeout](Config::with_connect_timeout); [`vault`] says what a failure means. The driver goes on while
+/// something is stored, and closing waits for it as long.
 ///
 /// # Errors
 /// As [`connect`], and [`ConnectError::Vault`] at once, before anything is sent, when the vault is

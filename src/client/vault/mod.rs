@@ -18,8 +18,8 @@
 //! | [a mistake in the set-up](VaultError::is_misconfiguration): readable by others, not ours, a symbolic link, no permission, in use by another process | fails at once, before anything is sent: a person made it, a person must mend it, and until then the credential is not safe |
 //!
 //! The second and third are a [`Notice::LoadFailed`](super::Notice::LoadFailed) and a warning in the log. A store that
-//! fails, or takes too long, is a [`Notice::StoreFailed`](super::Notice::StoreFailed), and life goes on with the
-//! credential in memory; the next start finds the old one, which usually still works.
+//! fails, or takes longer than the connect timeout, is a [`Notice::StoreFailed`](super::Notice::StoreFailed), and life
+//! goes on with the credential in memory; the next start finds the old one, which usually still works.
 
 mod error;
 #[cfg(unix)]
