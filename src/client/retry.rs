@@ -23,7 +23,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
+use http::header::{DATE, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
 use tokio::time::{Instant, sleep};
 use tower::retry::Policy;
@@ -249,11 +249,14 @@ fn may_be_repeated(request: &Request<Bytes>) -> bool {
     safe || request.extensions().get::<Idempotent>().is_some()
 }
 
-/// How long the service asks to wait; a date that the answer gives no own `Date` for is measured by the system's clock.
+/// How long the service asks to wait: seconds, or a date, which is measured from the answer's own `Date`, so that the
+/// device's clock does not matter, or else by that clock. A date that has passed is no wait. (RFC 9110 §10.2.3)
 fn retry_after(answer: &Response<Bytes>) -> Option<Duration> {
-    frame::retry_after(answer.headers()).or_else(|| {
-        let date = httpdate::parse_http_date(answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim()).ok()?;
-        Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+    let headers = answer.headers();
+    let date = |name| httpdate::parse_http_date(headers.get(name)?.to_str().ok()?.trim()).ok();
+    frame::retry_after(headers).or_else(|| {
+        let answered = date(DATE).unwrap_or_else(SystemTime::now);
+        Some(date(RETRY_AFTER)?.duration_since(answered).unwrap_or_default())
     })
 }
 

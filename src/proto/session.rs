@@ -1,24 +1,24 @@
 //! One connection to the assigned broker: subscribe, submit, route, fail.
 
+mod answers;
+mod submit;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request};
 
-use super::doubt::{Doubt, Verdict};
+use super::doubt::Doubt;
 use super::takeover::SOON;
 use super::{
-    Action, Answer, CallId, Counters, Event, EventKind, IfDown, InFlight, Instant, LinkId, NotSent, Notice, Outcome,
-    PeerIds, RequestError, SessionError, call,
+    Action, CallId, Counters, Event, EventKind, InFlight, Instant, LinkId, Notice, Outcome, SessionError, call,
 };
 use crate::config::Config;
-use crate::frame::{self, REQUEST_ID};
 use crate::ids::ClientId;
 use crate::mqtt::{Endpoint, LinkErrorKind, Publish};
 use crate::thing_if::Credential;
-use crate::topic::{Route, Topic, TopicFilter};
+use crate::topic::TopicFilter;
 
 /// One connection to the assigned broker, from CONNECT to its end. (`wire` §1.2, §1.4)
 ///
@@ -193,9 +193,6 @@ impl Session {
 
     /// Ends what has run out at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        // Before the link's own: a call whose time is over is not to be kept for the next one.
-        self.in_flight.handle_timeout(now);
-        self.collect(now);
         match self.state {
             State::Connecting { deadline } if deadline <= now => {
                 self.actions.push_back(Action::Abort { link: self.link });
@@ -208,61 +205,8 @@ impl Session {
             State::Draining { deadline, .. } if deadline <= now => self.leave(now, SessionError::EndpointExpired),
             _ => {}
         }
+        self.in_flight.handle_timeout(now);
         self.flush(now);
-    }
-
-    /// Takes a call that must be answered by `deadline`.
-    ///
-    /// # Errors
-    /// [`RequestError::NotSent`] says why it was not taken; nothing follows then. A call that was taken ends with one
-    /// [`Action::Resolve`], unless it is cancelled.
-    pub fn submit(&mut self, now: Instant, request: Request<Bytes>, deadline: Instant) -> Result<CallId, RequestError> {
-        if !self.takes_calls() {
-            return Err(NotSent::NotConnected.into());
-        }
-        if self.in_flight.is_full() {
-            return Err(NotSent::Overloaded.into());
-        }
-        let call = self.in_flight.reserve();
-        self.take(now, call, request, deadline, IfDown::Fail)?;
-        Ok(call)
-    }
-
-    /// As [`submit`](Session::submit), for a call that has a number and its place.
-    pub(super) fn take(
-        &mut self,
-        now: Instant,
-        call: CallId,
-        request: Request<Bytes>,
-        deadline: Instant,
-        if_down: IfDown,
-    ) -> Result<(), NotSent> {
-        if deadline <= now {
-            return Err(NotSent::DeadlineExceeded);
-        }
-        self.enter(call, request, deadline, if_down)?;
-        self.flush(now);
-        Ok(())
-    }
-
-    fn enter(
-        &mut self,
-        call: CallId,
-        mut request: Request<Bytes>,
-        deadline: Instant,
-        if_down: IfDown,
-    ) -> Result<(), NotSent> {
-        let topic = call::topic(&self.own, &request)?;
-        let again = (if_down == IfDown::Wait).then(|| Box::new(request.clone()));
-        let callers_id = call::take_request_id(request.headers_mut());
-        let foreign = request.headers().contains_key(AUTHORIZATION);
-        let (authorization, max_frame) = (&self.authorization, self.rules.max_frame);
-        let frame = |id| call::frame(request, id, authorization, max_frame);
-        self.in_flight.enter(call, topic, deadline, callers_id, again, frame)?;
-        if foreign {
-            self.foreign.insert(call);
-        }
-        Ok(())
     }
 
     /// The caller no longer waits for `call`: nothing more is reported of it.
@@ -385,99 +329,6 @@ impl Session {
         if matches!(&self.state, State::Subscribing { missing, .. } if missing.is_empty()) {
             self.state = State::Ready { since: now };
             self.actions.push_back(Action::Notice(Notice::Ready { link: self.link }));
-        }
-    }
-
-    fn receive(&mut self, now: Instant, publish: Publish) {
-        match publish.topic.route(&self.own) {
-            Route::Push if self.rules.pushes => self.actions.push_back(Action::Push(publish.payload)),
-            Route::Push => self.counters.unwanted_pushes += 1,
-            Route::Foreign => self.counters.foreign_messages += 1,
-            Route::Response if frame::is_request(&publish.payload) => self.counters.own_echoes += 1,
-            Route::Response => self.answer(now, publish),
-        }
-    }
-
-    fn answer(&mut self, now: Instant, Publish { topic, payload, .. }: Publish) {
-        let peer_before = self.in_flight.peer();
-        match frame::decode_response(payload.clone()) {
-            Ok(mut response) => {
-                let id = response.headers().get(REQUEST_ID).cloned();
-                let answer = self.in_flight.answer(&topic, id.as_ref().map(HeaderValue::as_bytes));
-                self.count(&answer, &topic);
-                if let Answer::For { call, callers_id } = answer {
-                    call::restore_request_id(&mut response, callers_id);
-                    self.answered(now, call, &topic, response);
-                }
-            }
-            Err(error) => {
-                self.counters.unreadable_answers += 1;
-                let id = frame::request_id(&payload);
-                let answer = id.map(|id| self.in_flight.answer(&topic, Some(id.as_bytes())));
-                if let Some(Answer::For { call, .. }) = answer {
-                    self.failed(now, call, RequestError::InvalidAnswer(error));
-                } else {
-                    self.actions.push_back(Action::Notice(Notice::UnreadableAnswer { topic }));
-                }
-            }
-        }
-        let link = self.link;
-        match (peer_before, self.in_flight.peer()) {
-            (PeerIds::Unknown, PeerIds::Omitted) => {
-                self.actions.push_back(Action::Notice(Notice::PeerOmitsRequestIds { link }));
-            }
-            (PeerIds::Omitted, PeerIds::Echoed) => {
-                self.actions.push_back(Action::Notice(Notice::PeerEchoesRequestIds { link }));
-            }
-            _ => {}
-        }
-    }
-
-    /// Hands an answer out, or takes it for the client's own.
-    fn answered(&mut self, now: Instant, call: CallId, topic: &Topic, response: Response<Bytes>) {
-        if self.doubt.is_own(call) {
-            return match self.doubt.answered(now, Some(&response)) {
-                Verdict::Over(error) => self.leave(now, error),
-                Verdict::Confirmed => {
-                    self.actions.push_back(Action::Notice(Notice::CredentialConfirmed { link: self.link }));
-                }
-                Verdict::Unknown => {}
-            };
-        }
-        let status = response.status();
-        let doubtful = !self.foreign.remove(&call) && self.doubt.arises(now, topic, &response);
-        self.actions.push_back(Action::Resolve { call, result: Ok(response) });
-        if doubtful && self.takes_calls() {
-            let question = self.in_flight.reserve();
-            // The table may be full: this one call goes beyond.
-            let asked = self.enter(question, self.doubt.request(), now + self.rules.patience, IfDown::Fail);
-            if asked.is_ok() {
-                self.doubt.asked(question);
-                self.actions.push_back(Action::Notice(Notice::CredentialDoubted { link: self.link, status }));
-            }
-        }
-    }
-
-    /// Tells the caller that there is no answer, or takes it for the client's own call.
-    fn failed(&mut self, now: Instant, call: CallId, error: RequestError) {
-        if self.doubt.is_own(call) {
-            self.doubt.answered(now, None);
-            return;
-        }
-        self.foreign.remove(&call);
-        self.actions.push_back(Action::Resolve { call, result: Err(error) });
-    }
-
-    fn count(&mut self, answer: &Answer, topic: &Topic) {
-        match answer {
-            Answer::For { .. } => {}
-            Answer::Late => self.counters.late_answers += 1,
-            Answer::UnknownId => self.counters.unknown_ids += 1,
-            Answer::Unasked => self.counters.unasked_answers += 1,
-            Answer::Ambiguous => {
-                self.counters.ambiguous_answers += 1;
-                self.actions.push_back(Action::Notice(Notice::AmbiguousAnswer { topic: topic.clone() }));
-            }
         }
     }
 
