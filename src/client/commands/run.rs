@@ -1,0 +1,379 @@
+//! The loop: pushes in, one command at a time carried out, results reported beside it.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_core::Stream as _;
+use http::StatusCode;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::event::trace;
+use super::service::{Failure, Listed, Missed, Service, clock};
+use super::{Actuator, CommandEvent, Journal, ReceivedCommand, Rules, Tap, Unsettled};
+use crate::client::{Notice, Notices, Push, Pushes, lossy};
+use crate::ids::{CommandId, ThingId};
+use crate::thing_if::{self, ActionResults};
+use crate::transport::BoxFuture;
+
+/// After so long what the service did not take or tell is tried again, if no connect comes first.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// A command that waits for its turn.
+struct Waiting {
+    command: Arc<ReceivedCommand>,
+    /// When it is too old.
+    expires: Instant,
+    /// Whether the journal has it, from before a restart.
+    has_begun: bool,
+}
+
+/// Results that the service does not have yet.
+#[derive(Debug)]
+struct Report {
+    thing: ThingId,
+    command: CommandId,
+    results: ActionResults,
+}
+
+impl Report {
+    fn of(command: &ReceivedCommand, results: ActionResults) -> Self {
+        Self { thing: command.thing_id.clone(), command: command.command_id.clone(), results }
+    }
+}
+
+/// Something under way; none of it is waited for by the others.
+type Lane<T> = Option<BoxFuture<'static, T>>;
+
+/// The end of what is under way; pending while nothing is. Cancel-safe.
+async fn end_of<T>(lane: &mut Lane<T>) -> T {
+    let Some(running) = lane else { return std::future::pending().await };
+    let end = running.await;
+    *lane = None;
+    end
+}
+
+#[derive(Clone)]
+struct Events(Arc<lossy::Sender<CommandEvent>>);
+
+impl Events {
+    fn tell(&self, event: CommandEvent) {
+        trace(&event);
+        self.0.send(event);
+    }
+}
+
+pub(super) struct Run {
+    service: Service,
+    actuator: Arc<dyn Actuator>,
+    journal: Arc<dyn Journal>,
+    rules: Rules,
+    events: Events,
+    waiting: VecDeque<Waiting>,
+    /// Those that wait and the one that runs.
+    at_hand: HashSet<CommandId>,
+    running: Lane<(CommandId, Option<Report>)>,
+    reports: VecDeque<Report>,
+    reporting: Lane<(Report, Result<(), Failure>)>,
+    postponed: Vec<Report>,
+    /// The list of missed commands is to be asked for.
+    is_behind: bool,
+    /// It is to be asked for when those at hand are done.
+    dropped_some: bool,
+    listing: Lane<Result<Listed, Failure>>,
+    list_failed: bool,
+    again: Lane<()>,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commands")
+            .field("waiting", &self.waiting.len())
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Run {
+    pub(super) fn new(
+        service: Service,
+        actuator: Arc<dyn Actuator>,
+        journal: Arc<dyn Journal>,
+        rules: Rules,
+        events: lossy::Sender<CommandEvent>,
+    ) -> Self {
+        Self {
+            service,
+            actuator,
+            journal,
+            rules,
+            events: Events(Arc::new(events)),
+            waiting: VecDeque::new(),
+            at_hand: HashSet::new(),
+            running: None,
+            reports: VecDeque::new(),
+            reporting: None,
+            postponed: Vec::new(),
+            // What was there before this began.
+            is_behind: true,
+            dropped_some: false,
+            listing: None,
+            list_failed: false,
+            again: None,
+        }
+    }
+
+    pub(super) async fn until_the_end(mut self, mut pushes: Pushes, mut notices: Notices, mut tap: Option<Tap>) {
+        self.recover().await;
+        // What has happened so far is covered by the list that is about to be asked for.
+        let mut has_notices = forget_the_past(&mut notices).await;
+        loop {
+            self.proceed();
+            tokio::select! {
+                push = pushes.next() => match push {
+                    Some(push) => {
+                        if let Some(tap) = &mut tap {
+                            tap(&push);
+                        }
+                        self.pushed(push);
+                    }
+                    None => break,
+                },
+                notice = notices.next(), if has_notices => match notice {
+                    Some(Notice::Ready { .. } | Notice::Lagged(_)) => self.connected(),
+                    Some(_) => {}
+                    None => has_notices = false,
+                },
+                (command, report) = end_of(&mut self.running) => {
+                    self.at_hand.remove(&command);
+                    self.reports.extend(report);
+                }
+                (report, result) = end_of(&mut self.reporting) => self.reported(report, result).await,
+                listed = end_of(&mut self.listing) => self.listed(listed),
+                () = end_of(&mut self.again) => self.try_again(),
+            }
+        }
+        if let Some(running) = self.running.take() {
+            running.await;
+        }
+    }
+
+    /// Takes up what an earlier run left.
+    async fn recover(&mut self) {
+        let unsettled = match self.journal.unsettled().await {
+            Ok(unsettled) => unsettled,
+            Err(error) => return tracing::error!(%error, "the journal of commands cannot be read"),
+        };
+        for Unsettled { command, results } in unsettled {
+            match results {
+                Some(results) => self.reports.push_back(Report::of(&command, results)),
+                None if self.rules.run_again => {
+                    let age = u64::try_from(clock().saturating_sub(command.received_at)).unwrap_or(0);
+                    self.wait(command, Duration::from_millis(age), true);
+                }
+                None => {
+                    let results = command.failed("interrupted by a restart of the device");
+                    self.events.tell(CommandEvent::Interrupted(command.command_id.clone()));
+                    finish(self.journal.as_ref(), &command.command_id, &results).await;
+                    self.reports.push_back(Report::of(&command, results));
+                }
+            }
+        }
+    }
+
+    fn pushed(&mut self, push: Push) {
+        match push {
+            Push::Message(payload) => match thing_if::Push::from_json(&payload) {
+                Ok(thing_if::Push::Command(push)) => {
+                    let (_, own) = self.service.own();
+                    self.wait(ReceivedCommand::from_push(push, &own, clock()), Duration::ZERO, false);
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "a push cannot be read"),
+            },
+            Push::Lagged(_) => self.is_behind = true,
+        }
+    }
+
+    /// Lets a command of this age wait for its turn, unless it is at hand.
+    fn wait(&mut self, command: ReceivedCommand, age: Duration, has_begun: bool) {
+        if self.at_hand.contains(&command.command_id) {
+            return;
+        }
+        if self.waiting.len() >= self.rules.max_waiting {
+            self.dropped_some = true;
+            return self.events.tell(CommandEvent::Dropped(command.command_id));
+        }
+        self.at_hand.insert(command.command_id.clone());
+        let expires = Instant::now() + self.rules.max_age.saturating_sub(age);
+        self.waiting.push_back(Waiting { command: Arc::new(command), expires, has_begun });
+    }
+
+    fn connected(&mut self) {
+        self.is_behind = true;
+        self.try_again();
+    }
+
+    fn try_again(&mut self) {
+        self.again = None;
+        self.reports.extend(self.postponed.drain(..));
+        self.is_behind |= std::mem::take(&mut self.list_failed);
+    }
+
+    /// Begins what can begin.
+    fn proceed(&mut self) {
+        // Results that nobody takes hold commands up, rather than pile up.
+        let results = self.reports.len() + self.postponed.len();
+        if self.running.is_none()
+            && results < self.rules.max_waiting
+            && let Some(next) = self.waiting.pop_front()
+        {
+            let (journal, actuator, events) = (self.journal.clone(), self.actuator.clone(), self.events.clone());
+            self.running = Some(Box::pin(carry_out(next, journal, actuator, events)));
+        }
+        if self.reporting.is_none()
+            && let Some(report) = self.reports.pop_front()
+        {
+            let mut service = self.service.clone();
+            self.reporting = Some(Box::pin(async move {
+                let result = service.report(&report.thing, &report.command, report.results.clone()).await;
+                (report, result)
+            }));
+        }
+        if self.waiting.is_empty() {
+            self.is_behind |= std::mem::take(&mut self.dropped_some);
+        }
+        if self.listing.is_none() && std::mem::take(&mut self.is_behind) {
+            let (mut service, limit) = (self.service.clone(), self.rules.max_missed);
+            self.listing = Some(Box::pin(async move {
+                let (_, own) = service.own();
+                service.missed(&own, limit).await
+            }));
+        }
+        if self.again.is_none() && (self.list_failed || !self.postponed.is_empty()) {
+            self.again = Some(Box::pin(sleep(AGAIN)));
+        }
+    }
+
+    async fn reported(&mut self, report: Report, result: Result<(), Failure>) {
+        let command = report.command.clone();
+        let event = match result {
+            Ok(()) => CommandEvent::Reported(command),
+            Err(Failure::Status(status)) if is_final(status) => CommandEvent::ReportRefused(command, status),
+            Err(failure) => {
+                self.postponed.push(report);
+                return self.events.tell(CommandEvent::ReportPostponed(command, in_full(&failure)));
+            }
+        };
+        if let Err(error) = self.journal.settle(&report.command).await {
+            tracing::warn!(%error, command = %report.command, "the journal of commands cannot be written");
+        }
+        self.events.tell(event);
+    }
+
+    fn listed(&mut self, listed: Result<Listed, Failure>) {
+        match listed {
+            Ok(Listed { missed, more }) => {
+                for Missed { command, age } in missed {
+                    self.wait(command, age, false);
+                }
+                if more {
+                    self.events.tell(CommandEvent::TooManyMissed);
+                }
+            }
+            Err(failure) => {
+                self.list_failed = true;
+                self.events.tell(CommandEvent::ListFailed(in_full(&failure)));
+            }
+        }
+    }
+}
+
+/// Reads what is there already; `false` at the end.
+async fn forget_the_past(notices: &mut Notices) -> bool {
+    poll_fn(|cx| {
+        loop {
+            match Pin::new(&mut *notices).poll_next(cx) {
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) => return Poll::Ready(false),
+                Poll::Pending => return Poll::Ready(true),
+            }
+        }
+    })
+    .await
+}
+
+/// Whether the service will never want these results. A refused token is replaced, and a service in trouble recovers.
+fn is_final(status: StatusCode) -> bool {
+    let may_pass =
+        [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+    status.is_client_error() && !may_pass.contains(&status)
+}
+
+/// Writes the command down, carries it out unless it is too old, and writes down what became of it.
+async fn carry_out(
+    Waiting { command, expires, has_begun }: Waiting,
+    journal: Arc<dyn Journal>,
+    actuator: Arc<dyn Actuator>,
+    events: Events,
+) -> (CommandId, Option<Report>) {
+    let id = command.command_id.clone();
+    if !has_begun {
+        match journal.begin(&command).await {
+            Ok(true) => {}
+            Ok(false) => return (id, None),
+            Err(error) => {
+                // It might be carried out twice.
+                events.tell(CommandEvent::NotJournalled(id.clone(), error.to_string()));
+                let results = command.failed("the device cannot write its journal of commands");
+                return (id, Some(Report::of(&command, results)));
+            }
+        }
+    }
+    let results = if expires <= Instant::now() {
+        events.tell(CommandEvent::TooOld(id.clone()));
+        command.failed("the command was too old when it reached the device")
+    } else {
+        events.tell(CommandEvent::Began(id.clone()));
+        let results = guarded(actuator, &command).await;
+        let succeeded = results.iter().all(|(_, result)| result.succeeded);
+        events.tell(CommandEvent::Finished(id.clone(), succeeded));
+        results
+    };
+    finish(journal.as_ref(), &id, &results).await;
+    (id, Some(Report::of(&command, results)))
+}
+
+/// A panic of the program's own code is a failed command, not the end of all commands.
+async fn guarded(actuator: Arc<dyn Actuator>, command: &Arc<ReceivedCommand>) -> ActionResults {
+    let mut task = JoinSet::new();
+    let running = command.clone();
+    task.spawn(async move { actuator.carry_out(&running).await });
+    match task.join_next().await {
+        Some(Ok(results)) => results,
+        Some(Err(_)) | None => command.failed("the device's program panicked"),
+    }
+}
+
+async fn finish(journal: &dyn Journal, command: &CommandId, results: &ActionResults) {
+    if let Err(error) = journal.finish(command, results).await {
+        tracing::warn!(%error, %command, "the journal of commands cannot be written");
+    }
+}
+
+/// An error with its causes.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
