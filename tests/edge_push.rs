@@ -6,9 +6,6 @@ mod raw_mqtt;
 #[path = "support/scripted_edge.rs"]
 mod scripted_edge;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use bytes::Bytes;
 use http::Response;
 use raw_mqtt::{Client, client_id, filter, id};
@@ -67,28 +64,6 @@ async fn only_the_own_topics_are_granted_at_qos_0() {
     assert_eq!(push(&edge.registry, "{}").await, PushOutcome::Queued);
     client.ping().await;
     assert_eq!(edge.registry.metrics().refused_filters, 9);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_push_comes_before_the_suback() {
-    let edge = start(echo()).await;
-    let over = Arc::new(AtomicBool::new(false));
-    let pusher = tokio::spawn({
-        let (registry, over) = (edge.registry.clone(), Arc::clone(&over));
-        async move {
-            while !over.load(Ordering::Relaxed) {
-                push(&registry, "{}").await;
-                tokio::task::yield_now().await;
-            }
-        }
-    });
-    for _ in 0..50 {
-        let mut client = edge.assigned("device").await;
-        assert_eq!(client.subscribe(&["device"]).await, [0]); // panics if anything else is next
-        assert_eq!(client.publication().await, ("device".to_owned(), "{}".to_owned()));
-    }
-    over.store(true, Ordering::Relaxed);
-    pusher.await.expect("no panic");
 }
 
 #[tokio::test(start_paused = true)]

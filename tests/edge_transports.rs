@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use raw_mqtt::{Answer, Client, PATIENCE, id, topic};
-use scripted_edge::{Scripted, anonymous, assigned, echo};
+use scripted_edge::{Scripted, anonymous, assigned, echo, until};
 use thingif::edge::{Config, Edge, Listeners, Registry};
 use thingif::mqtt::Qos;
 use thingif::mqtt::packet::{self, Decoded, Decoder, Limits, Packet, Protocol, PublishPacket};
@@ -177,9 +177,7 @@ async fn what_is_not_tls_is_turned_away_from_the_tls_port() {
     // rustls may say goodbye with an alert, which is no MQTT.
     let end = timeout(PATIENCE, client.stream.read_to_end(&mut rest)).await.expect("closed in time");
     assert!(rest.first() != Some(&0x20), "{end:?}: a CONNACK in plain text");
-    while edge.registry.metrics().not_connected == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("it is counted", || edge.registry.metrics().not_connected > 0).await;
 }
 
 #[tokio::test]
@@ -195,9 +193,7 @@ async fn handshakes_that_do_not_end_are_not_waited_for() {
     }
     let socket = ws(&edge).await;
     expect_end(socket).await;
-    while edge.registry.metrics().not_connected < 4 {
-        tokio::task::yield_now().await;
-    }
+    until("it is counted", || edge.registry.metrics().not_connected >= 4).await;
 }
 
 #[tokio::test]
@@ -293,9 +289,7 @@ async fn text_and_oversize_messages_end_the_connection() {
     // The edge may have closed before all of it is sent.
     let _ = socket.send(Message::Binary(vec![0x30; 4 << 20].into())).await;
     expect_end(socket).await;
-    while edge.registry.metrics().protocol_errors < 2 {
-        tokio::task::yield_now().await;
-    }
+    until("it is counted", || edge.registry.metrics().protocol_errors >= 2).await;
 }
 
 #[tokio::test]

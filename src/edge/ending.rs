@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::mqtt::RefusedReason;
-use crate::mqtt::packet::{PacketError, PacketErrorKind};
+use crate::mqtt::packet::PacketError;
 
 use super::metrics::Counters;
 
@@ -97,11 +97,7 @@ impl From<PacketError> for Ending {
         if error.kind().is_unsupported_version() {
             return Ending::Refused(RefusedReason::ProtocolVersion);
         }
-        match error.kind() {
-            // A password needs a user name, so the credentials are what is wrong with such a CONNECT.
-            PacketErrorKind::PasswordWithoutUsername => Ending::Refused(RefusedReason::BadUserNameOrPassword),
-            _ => Ending::Packet(error),
-        }
+        Ending::Packet(error)
     }
 }
 

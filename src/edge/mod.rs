@@ -34,10 +34,12 @@
 //! **Subscriptions.** `{client id}` (pushes) and anything below `p/{client id}/` (which changes nothing) are granted,
 //! other filters are not: 0x80 for 3.1.1; 3.1, which has no such code, is told 0 and hears nothing. (`wire` §1.3)
 //!
-//! Nothing is dropped in silence: see [`Metrics`].
+//! Nothing is dropped in silence: see [`Metrics`]. [`conformance`] lists what becomes of each statement of MQTT 3.1.1.
 
 mod answer;
 mod config;
+#[doc = include_str!("conformance.md")]
+pub mod conformance {}
 mod connection;
 mod directory;
 mod ending;

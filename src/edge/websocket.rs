@@ -7,18 +7,17 @@
 //! tungstenite writes whole frames to the `log` crate at level trace. Nothing in this project listens there; a program that
 //! installs a logger for it should keep `tungstenite` above trace, because the frames hold tokens.
 
+mod upgrade;
+
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use futures_util::{Sink, Stream as _};
-use http::header::SEC_WEBSOCKET_PROTOCOL;
-use http::{HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::ending::Ending;
@@ -29,9 +28,6 @@ const READ_LEN: usize = 4 * 1024;
 
 /// Frames are gathered up to here before they are written without being asked.
 const WRITE_LEN: usize = 16 * 1024;
-
-/// Sub-protocols: of MQTT 3.1.1, and of 3.1. Either is echoed, and what CONNECT says later counts. (`wire` §8)
-const PROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
 /// A WebSocket that carries MQTT.
 pub(super) struct WebSocket<T>(WebSocketStream<Counted<T>>);
@@ -46,28 +42,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> WebSocket<T> {
             .write_buffer_size(WRITE_LEN)
             .max_message_size(largest)
             .max_frame_size(largest);
-        let upgraded =
-            tokio_tungstenite::accept_hdr_async_with_config(Counted::new(stream), agree, Some(options)).await;
-        upgraded.map(Self).map_err(ending)
+        let mut stream = Counted::new(stream);
+        let first = upgrade::answer(&mut stream).await?;
+        Ok(Self(WebSocketStream::from_partially_read(stream, first, Role::Server, Some(options)).await))
     }
-}
-
-/// Judges an upgrade request: paths `/mqtt` and `/`, and the first sub-protocol that is known, if any.
-#[allow(clippy::result_large_err, reason = "the signature is tungstenite's")]
-fn agree(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
-    if !matches!(request.uri().path(), "/mqtt" | "/") {
-        let mut refusal = ErrorResponse::new(Some(String::from("MQTT is at /mqtt\n")));
-        *refusal.status_mut() = StatusCode::NOT_FOUND;
-        return Err(refusal);
-    }
-    let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    let known = offered
-        .flat_map(|value| value.split(','))
-        .find_map(|offer| PROTOCOLS.into_iter().find(|known| offer.trim().eq_ignore_ascii_case(known)));
-    if let Some(protocol) = known {
-        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
-    }
-    Ok(response)
 }
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for WebSocket<T> {

@@ -145,3 +145,13 @@ pub fn in_memory(edge: &Edge<Function, Scripted>, capacity: usize) -> (Client<Du
     client.patience = std::time::Duration::from_secs(24 * 3600); // of virtual time
     (client, tokio::spawn(edge.serve_stream(far, Scheme::Mqtt, address, address)))
 }
+
+/// Waits for what another task does, and fails when it does not come.
+pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let waiting = async {
+        while !done() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(raw_mqtt::PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
