@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use tally::{Kind, Tally};
 use thingif::proto::Cause;
-use world::World;
+use world::{Trace, World};
 
 /// From so many schedules on, everything that can happen must have happened.
 const ENOUGH_FOR_COVERAGE: u64 = 100_000;
@@ -52,9 +52,9 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// One schedule; on failure what was wrong.
-fn schedule(seed: u64, trace: bool) -> Result<Tally, String> {
+fn schedule(seed: u64, trace: Trace) -> Result<Tally, String> {
     SAID.set(Some(String::new()));
-    let lived = panic::catch_unwind(|| World::new(seed, trace).run());
+    let lived = panic::catch_unwind(|| World::new(seed, trace).run().0);
     let said = SAID.take();
     lived.map_err(|_| said.unwrap_or_default())
 }
@@ -64,7 +64,7 @@ fn schedules() {
     listen();
     if let Some(seed) = number("SIMULATION_SEED") {
         let trace = env::var("SIMULATION_TRACE").is_ok_and(|trace| !trace.is_empty() && trace != "0");
-        match schedule(seed, trace) {
+        match schedule(seed, if trace { Trace::Print } else { Trace::Off }) {
             Ok(tally) => println!("seed {seed} holds\n{tally}"),
             Err(said) => panic!("seed {seed}: {said}"),
         }
@@ -102,7 +102,7 @@ fn run(first: u64, seeds: u64) -> (Tally, Vec<(u64, String)>) {
             if seed >= first + seeds || stop.load(Ordering::Relaxed) {
                 return (tally, failures);
             }
-            match schedule(seed, false) {
+            match schedule(seed, Trace::Off) {
                 Ok(seen) => tally.add(seen),
                 Err(said) => {
                     tally.schedules += 1;
@@ -147,7 +147,19 @@ fn missing(tally: &Tally) -> Vec<String> {
 #[test]
 fn equal_seeds_give_equal_schedules() {
     for seed in 1..20 {
-        let shown = || World::new(seed, false).run().to_string();
+        let shown = || World::new(seed, Trace::Keep).run().1;
         assert_eq!(shown(), shown(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_schedule_that_is_told_step_by_step_shows_no_secret() {
+    for seed in 1..60 {
+        let (_, told) = World::new(seed, Trace::Keep).run();
+        let told = told.join("\n");
+        assert!(told.contains("Connect(link 1"), "{told}");
+        for secret in ["token-", "pw-", "app-key", "thing-pw", "Bearer"] {
+            assert!(!told.contains(secret), "seed {seed} shows {secret}");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod device;
 mod network;
 mod trouble;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -26,6 +27,14 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// After the last fault, so many calls are made until one is accepted.
 const PROBES: usize = 8;
 const PATHS: [&str; 3] = ["states", "commands", "triggers"];
+
+/// Whether a schedule is told step by step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trace {
+    Off,
+    Print,
+    Keep,
+}
 
 /// What is due at some time.
 #[derive(Debug)]
@@ -103,7 +112,8 @@ pub(crate) struct World {
     rival_until: Instant,
     nonces: u32,
     tally: Tally,
-    trace: bool,
+    trace: Trace,
+    kept: RefCell<Vec<String>>,
     was_closed: bool,
     last_resolved: Option<CallId>,
     /// The link that said that it had ended, before its end was reported.
@@ -118,12 +128,10 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, trace: bool) -> Self {
+    pub(crate) fn new(seed: u64, trace: Trace) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let plan = Plan::drawn(&mut rng, seed);
-        if trace {
-            println!("{plan:#?}");
-        }
+        let begins = if trace == Trace::Off { String::new() } else { format!("{plan:#?}") };
         let watch = Watch::new(&plan.config, plan.lateness);
         let mut world = Self {
             lifecycle: Lifecycle::new(Instant::ORIGIN, plan.config.clone(), seed),
@@ -140,6 +148,7 @@ impl World {
             nonces: 0,
             tally: Tally { schedules: 1, ..Tally::default() },
             trace,
+            kept: RefCell::default(),
             was_closed: false,
             last_resolved: None,
             dying: None,
@@ -149,6 +158,7 @@ impl World {
             timer: (Instant::ORIGIN, Instant::ORIGIN),
             plan,
         };
+        world.say(begins);
         world.note_resume();
         world.arrange();
         world.drain();
@@ -192,8 +202,8 @@ impl World {
         self.after(faulty, Due::Calm);
     }
 
-    /// Lives it through, and checks the end.
-    pub(crate) fn run(mut self) -> Tally {
+    /// Lives it through, and checks the end. Gives what was kept of it, too.
+    pub(crate) fn run(mut self) -> (Tally, Vec<String>) {
         while !self.is_calm() && self.watch.closed.is_none() {
             self.step(None);
         }
@@ -204,7 +214,7 @@ impl World {
             self.finish();
         }
         self.check_end();
-        self.tally
+        (self.tally, self.kept.into_inner())
     }
 
     fn is_calm(&self) -> bool {
@@ -353,8 +363,16 @@ impl World {
     }
 
     fn tell(&self, what: impl FnOnce() -> String) {
-        if self.trace {
-            println!("{:>12.6}  {}", self.now.since_origin().as_secs_f64(), what());
+        if self.trace != Trace::Off {
+            self.say(format!("{:>12.6}  {}", self.now.since_origin().as_secs_f64(), what()));
+        }
+    }
+
+    fn say(&self, line: String) {
+        match self.trace {
+            Trace::Off => {}
+            Trace::Print => println!("{line}"),
+            Trace::Keep => self.kept.borrow_mut().push(line),
         }
     }
 
