@@ -28,7 +28,7 @@ use thingif::mqtt::Scheme;
 use thingif::mqtt::packet::{Decoded, Decoder, Limits, Packet};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use byte_link::ByteNetwork;
 use scripted_edge::{APP, BoxError, Scripted, service};
@@ -189,24 +189,25 @@ async fn life(cut: Option<Cut>, chunk: usize) -> Seen {
     }
     let pushed = registry.push(&ClientId::new(CLIENT_ID).expect("valid"), Bytes::from_static(PUSH.as_bytes())).await;
     let mut received = Vec::from_iter(next_push(&mut pushes).await);
-    // Ready again, wherever it was cut.
+    // Ready again, wherever it was cut: a call that waits for the link fails only if it is itself cut off.
+    let waiting = client.waiting_for_link();
     let ready_again = async {
         for number in 4.. {
             let nonce = format!("nonce {number}.");
-            let result = call(&client, &nonce).await;
+            let result = call(&waiting, &nonce).await;
             let answered = result.is_ok();
+            assert!(answered || matches!(result, Err(RequestError::Disconnected(_))), "{nonce}: {result:?}");
             calls.push((nonce, result));
             if answered {
                 return;
             }
-            sleep(Duration::from_millis(20)).await;
         }
     };
     timeout(PATIENCE, ready_again).await.expect("the device is ready again");
     client.close().await;
     driver.await.expect("no panic").expect("closed in order");
     received.extend(next_push(&mut pushes).await);
-    drop((client, pushes));
+    drop((client, waiting, pushes));
     let mut running = std::mem::take(&mut *tasks.lock().expect("whole"));
     let ended = async {
         while let Some(task) = running.join_next().await {
