@@ -263,6 +263,46 @@ fn exec_decides_what_is_reported() {
 }
 
 #[test]
+fn each_command_runs_once_whatever_happens_to_listen() {
+    let (server, thing, id) = onboarded();
+    let owner = Owner::of(&server, "thermostat-17", "thing-password");
+    let seen = thing.path("seen");
+    let script = format!(
+        "echo \"$THINGIF_ACTIONS\" >> {seen}; echo started >&2; case \"$THINGIF_ACTIONS\" in slow) exec sleep 30;; esac",
+        seen = seen.display()
+    );
+    let ran = || std::fs::read_to_string(&seen).unwrap_or_default();
+
+    let missed = owner.command(&id, json!([{"missed": {}}]));
+    assert_eq!(owner.read_when_finished(&id, &missed)["commandState"], "SEND_FAILED", "nobody listens");
+    let mut listen = listening(&thing, &["--exec", &script]);
+    owner.read_when_done(&id, &missed);
+
+    let slow = owner.command(&id, json!([{"slow": {}}]));
+    listen.wait_for_error_line("started");
+    listen.wait_for_error_line("started");
+    listen.signal("-KILL");
+    listen.wait();
+    let mut listen = listening(&thing, &["--exec", &script]);
+    listen.wait_for_error_line("interrupted by a restart");
+    let slow = owner.read_when_done(&id, &slow);
+    assert_eq!(slow["actionResults"][0]["slow"]["succeeded"], false, "{slow}");
+    assert_eq!(ran(), "missed\nslow\n");
+
+    listen.signal("-TERM");
+    listen.wait();
+    let again = owner.command(&id, json!([{"slow": {}}]));
+    let mut listen = listening(&thing, &["--exec", &script]);
+    listen.wait_for_error_line("started");
+    listen.signal("-KILL");
+    listen.wait();
+    let quick = format!("echo again >> {}", seen.display());
+    let _listen = listening(&thing, &["--exec", &quick, "--at-least-once"]);
+    assert_eq!(owner.read_when_done(&id, &again)["actionResults"][0]["slow"]["succeeded"], true);
+    assert_eq!(ran(), "missed\nslow\nslow\nagain\n");
+}
+
+#[test]
 fn listen_comes_back_after_a_lost_connection() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let data = dir.path().join("data");

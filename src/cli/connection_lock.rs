@@ -133,6 +133,13 @@ impl ConnectionLock {
     }
 }
 
+impl ConnectionLock {
+    /// Where whoever holds the connection writes down which commands have run.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.socket.with_file_name("commands")
+    }
+}
+
 impl Drop for ConnectionLock {
     fn drop(&mut self) {
         // Still locked here, so this cannot take away the next holder's socket.

@@ -10,7 +10,6 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use crate::cli::exec;
 use crate::cli::exit::Failure;
 use crate::cli::listen_address::ListenAddress;
 use crate::cli::narrator::Narrator;
@@ -24,7 +23,7 @@ use crate::config::{Config, Identity};
 use crate::ids::{AppId, ThingId, VendorThingId};
 use crate::mqtt::{Endpoint, Scheme};
 use crate::secret::Secret;
-use crate::thing_if::{CommandPush, CommandState};
+use crate::thing_if::{self, ActionResult, ActionResults, ActionResultsUpdate, CommandPush, CommandState, media_type};
 use crate::transport::paho::{self, Paho};
 
 /// How long any one step may take. All of it takes a fraction of a second.
@@ -237,9 +236,12 @@ impl Story<'_> {
             return Err(Failure::other("another command than the one posted was pushed"));
         }
         self.put_state(json!({"power": true, "brightness": 75}), StatusCode::NO_CONTENT).await?;
-        let results = exec::results(&push.actions, &Ok(()));
-        let report = exec::report(app_id, thing_id, &push, results);
-        self.call("PUT action results", Ok(report), StatusCode::NO_CONTENT).await?;
+        let action_results = ActionResults::of(&push.actions, |_, action| ActionResult::succeeded(&action.name));
+        let path = format!("/thing-if/apps/{app_id}/targets/thing:{thing_id}/commands/{command_id}/action-results");
+        let report = Request::put(path)
+            .header("Content-Type", media_type::JSON)
+            .body(thing_if::json::to_pretty(&ActionResultsUpdate { action_results }));
+        self.call("PUT action results", report, StatusCode::NO_CONTENT).await?;
 
         narrator.step("The owner reads what became of it");
         let (command, called) = in_time(owner.read_command(thing_id, &command_id)).await??;

@@ -1,15 +1,16 @@
 //! `listen --exec`: a program per command, and what became of the command's actions.
 
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::ids::{AppId, ThingId};
-use crate::thing_if::{ActionResult, ActionResults, ActionResultsUpdate, Actions, CommandPush, json, media_type};
+use crate::client::commands::{Actuator, ReceivedCommand};
+use crate::ids::AppId;
+use crate::thing_if::{ActionResult, ActionResults, Actions, CommandPush};
+use crate::transport::BoxFuture;
 
 /// The longest error message reported, in bytes.
 const MAX_MESSAGE: usize = 500;
@@ -19,28 +20,24 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What to run, and for how long.
 #[derive(Debug, Clone)]
 pub(crate) struct Exec {
+    pub(crate) app: AppId,
     pub(crate) command: String,
     pub(crate) timeout: Duration,
 }
 
 impl Exec {
-    /// Runs the program for `push`, whose bytes it reads on its standard input, and says whether it succeeded.
+    /// Runs the program for `command`, which it reads on its standard input, and says whether it succeeded.
     ///
     /// Its standard output and error both go to our standard error: ours carries the pushes. Its last line there becomes
     /// the message of a failure.
-    pub(crate) async fn run(
-        &self,
-        app: &AppId,
-        thing: &ThingId,
-        push: &CommandPush,
-        payload: &Bytes,
-    ) -> Result<(), String> {
+    pub(crate) async fn run(&self, command: &ReceivedCommand) -> Result<(), String> {
+        let payload = payload(command);
         let mut child = Command::new("sh")
             .args(["-c", &self.command])
-            .env("THINGIF_APP_ID", app.as_str())
-            .env("THINGIF_THING_ID", thing.as_str())
-            .env("THINGIF_COMMAND_ID", push.command_id.as_str())
-            .env("THINGIF_ACTIONS", names(&push.actions))
+            .env("THINGIF_APP_ID", self.app.as_str())
+            .env("THINGIF_THING_ID", command.thing_id.as_str())
+            .env("THINGIF_COMMAND_ID", command.command_id.as_str())
+            .env("THINGIF_ACTIONS", names(&command.actions))
             .env_remove(crate::cli::app_args::KEY_VARIABLE)
             .env_remove(crate::cli::thing_args::PASSWORD_VARIABLE)
             .stdin(Stdio::piped())
@@ -49,7 +46,7 @@ impl Exec {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| format!("cannot run sh: {error}"))?;
-        let ended = tokio::time::timeout(self.timeout, attend(&mut child, payload)).await;
+        let ended = tokio::time::timeout(self.timeout, attend(&mut child, &payload)).await;
         let (status, last_line) = match ended {
             Ok(Ok(ended)) => ended,
             Ok(Err(error)) => return Err(format!("cannot run the program: {error}")),
@@ -68,7 +65,7 @@ impl Exec {
 }
 
 /// Feeds the program, passes its standard error on, waits for its end.
-async fn attend(child: &mut Child, payload: &Bytes) -> std::io::Result<(ExitStatus, Option<String>)> {
+async fn attend(child: &mut Child, payload: &[u8]) -> std::io::Result<(ExitStatus, Option<String>)> {
     let stdin = child.stdin.take();
     let stderr = child.stderr.take();
     let feed = async {
@@ -109,45 +106,56 @@ fn last_line(tail: &[u8]) -> Option<String> {
     Some(line[..end.unwrap_or(0)].to_owned())
 }
 
+/// What the program reads: the command in the form of a push, also where it was found in the list. (`wire` §6)
+fn payload(command: &ReceivedCommand) -> Vec<u8> {
+    let push = CommandPush {
+        schema: command.schema.clone(),
+        schema_version: command.schema_version,
+        command_id: command.command_id.clone(),
+        actions: command.actions.clone(),
+        issuer: command.issuer.clone(),
+        target: None,
+    };
+    serde_json::to_vec(&push).unwrap_or_default()
+}
+
 /// The names of the actions, in order, separated by spaces.
 fn names(actions: &Actions) -> String {
     actions.iter().map(|(_, action)| action.name.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 /// One outcome for every action of a command.
-pub(crate) fn results(actions: &Actions, outcome: &Result<(), String>) -> ActionResults {
+fn results(actions: &Actions, outcome: &Result<(), String>) -> ActionResults {
     ActionResults::of(actions, |_, action| match outcome {
         Ok(()) => ActionResult::succeeded(&action.name),
         Err(message) => ActionResult::failed(&action.name, message),
     })
 }
 
-/// The request that reports `results`. (`wire` §5)
-pub(crate) fn report(app: &AppId, thing: &ThingId, push: &CommandPush, results: ActionResults) -> Request<Bytes> {
-    let media_type = match results {
-        ActionResults::Flat(_) => media_type::JSON,
-        ActionResults::Traits(_) => media_type::COMMAND_RESULTS_UPDATE_REQUEST,
-    };
-    let path = format!("/thing-if/apps/{app}/targets/thing:{thing}/commands/{}/action-results", push.command_id);
-    let mut request = Request::new(json::to_pretty(&ActionResultsUpdate { action_results: results }));
-    *request.method_mut() = http::Method::PUT;
-    *request.uri_mut() = path.parse().expect("ids have no character that a path cannot have");
-    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    request
+impl Actuator for Exec {
+    fn carry_out<'a>(&'a self, command: &'a Arc<ReceivedCommand>) -> BoxFuture<'a, ActionResults> {
+        Box::pin(async move {
+            let outcome = self.run(command).await;
+            match &outcome {
+                Ok(()) => eprintln!("thingif: command {}: succeeded", command.command_id),
+                Err(message) => eprintln!("thingif: command {}: failed: {message}", command.command_id),
+            }
+            results(&command.actions, &outcome)
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ThingId;
 
-    fn push(actions: &str) -> CommandPush {
-        CommandPush::from_json(format!(r#"{{"commandID":"c-1","actions":{actions}}}"#).as_bytes()).expect("valid")
-    }
+    const PUSH: &str = r#"{"commandID":"c-1","actions":[{"on":{}},{"off":{}}]}"#;
 
     async fn run(command: &str, timeout: Duration) -> Result<(), String> {
-        let exec = Exec { command: command.to_owned(), timeout };
-        let (app, thing) = (AppId::new("app").expect("valid"), ThingId::new("th.1").expect("valid"));
-        exec.run(&app, &thing, &push(r#"[{"on":{}},{"off":{}}]"#), &Bytes::from_static(b"{\"payload\":1}")).await
+        let exec = Exec { app: AppId::new("app").expect("valid"), command: command.to_owned(), timeout };
+        let push = CommandPush::from_json(PUSH.as_bytes()).expect("a command");
+        exec.run(&ReceivedCommand::from_push(push, &ThingId::new("th.1").expect("valid"), 0)).await
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -162,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_program_sees_the_command() {
-        assert_eq!(run(r#"test "$(cat)" = '{"payload":1}'"#, LONG).await, Ok(()));
+        assert_eq!(run(&format!(r#"test "$(cat)" = '{PUSH}'"#), LONG).await, Ok(()));
         let ids =
             r#"test "$THINGIF_APP_ID $THINGIF_THING_ID $THINGIF_COMMAND_ID $THINGIF_ACTIONS" = "app th.1 c-1 on off""#;
         assert_eq!(run(ids, LONG).await, Ok(()));
@@ -183,20 +191,5 @@ mod tests {
     fn a_long_message_is_cut_at_a_character() {
         assert_eq!(last_line("é".repeat(400).as_bytes()), Some("é".repeat(250)));
         assert_eq!(last_line(b"\n \n"), None);
-    }
-
-    #[test]
-    fn the_report_is_what_the_service_takes() {
-        let (app, thing) = (AppId::new("app").expect("valid"), ThingId::new("th.1").expect("valid"));
-        let push = push(r#"[{"Lamp":[{"on":true}]}]"#);
-        let results = results(&push.actions, &Err("broken".into()));
-        let request = report(&app, &thing, &push, results);
-        assert_eq!(request.uri(), "/thing-if/apps/app/targets/thing:th.1/commands/c-1/action-results");
-        assert_eq!(request.headers()["content-type"], "application/vnd.kii.CommandResultsUpdateRequest+json");
-        let body: serde_json::Value = serde_json::from_slice(request.body()).expect("JSON");
-        assert_eq!(
-            body,
-            serde_json::json!({"actionResults": [{"Lamp": [{"on": {"succeeded": false, "errorMessage": "broken"}}]}]})
-        );
     }
 }

@@ -7,30 +7,28 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::cli::call_failure::{CallFailure, Fate};
-use crate::cli::connection_lock::{self, LOCK_PATIENCE, Taken};
+use crate::cli::connection_lock::{self, ConnectionLock, LOCK_PATIENCE, Taken};
 use crate::cli::credential_file::CredentialArgs;
 use crate::cli::credential_vault::CredentialVault;
-use crate::cli::exec::{self, Exec};
+use crate::cli::exec::Exec;
 use crate::cli::exit::{Failure, with_causes};
 use crate::cli::thing_args::ThingArgs;
 use crate::cli::tls_args::TlsArgs;
 use crate::cli::{duration_arg, local_socket, output, session};
-use crate::client::{self, Client, Push, Pushes};
-use crate::proto::Notice;
-use crate::thing_if::{self, CommandPush};
-
-/// How long the report of a command's results may take, each time.
-const REPORT_TIME: Duration = Duration::from_secs(30);
-/// How often a report is tried.
-const REPORT_TRIES: u32 = 5;
+use crate::client::commands::{self, CommandEvent, CommandEvents, Commands, FileJournal};
+use crate::client::{self, Client, Connection, Notice, Notices, Push, Pushes};
 
 /// Stay connected as a thing and print its pushes, one JSON value a line.
 ///
 /// A push that is no JSON is printed as a JSON string. A lost connection is made again. `thingif call` with the same
 /// credential goes through this process.
+///
+/// With --exec each command is run once: what was pushed while nobody listened is found in the service's list, and a journal
+/// beside the credential knows what has run, also after a restart.
 ///
 /// The thing is one that was onboarded before. With --broker, --app, --thing and its secrets it need not be: without a
 /// credential, or with one that is lost, damaged or refused, it is onboarded, and the credential is stored.
@@ -38,6 +36,7 @@ const REPORT_TRIES: u32 = 5;
 #[command(after_help = "Examples:
   thingif listen | jq .commandID
   thingif listen --exec './actuate'        # command on stdin; exit status 0: every action succeeded
+  thingif listen --exec './unlock' --max-command-age 10
   thingif listen --broker mqtts://iot.example.org --app demo --app-key-file key --thing lamp-1 --password-file pw
   thingif listen --exec 'jq -e .actions[0].turnPower.power >/dev/null && gpioset 0 17=1'
 
@@ -50,6 +49,12 @@ pub(crate) struct Listen {
     /// Kill the program of --exec after this long; the command has failed then.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = duration_arg::seconds, requires = "exec")]
     exec_timeout: Duration,
+    /// A command that is older when it is found is reported as failed, and not run.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = duration_arg::seconds, requires = "exec")]
+    max_command_age: Duration,
+    /// Run a command again that was running when this program ended, instead of reporting it as failed.
+    #[arg(long, requires = "exec")]
+    at_least_once: bool,
     #[command(flatten)]
     thing: ThingArgs,
     #[command(flatten)]
@@ -83,6 +88,7 @@ impl Listen {
                 .advise("A Unix socket's path has at most 107 bytes: choose a shorter --credentials.")
         })?;
         let notices = connection.notices();
+        let obedience = self.obedience(&client, &mut connection, &lock)?;
         let mut connection = tokio::spawn(connection.run());
         eprintln!("thingif: connected as {}", client.credential().thing_id);
         let ended = tokio::select! {
@@ -92,7 +98,7 @@ impl Listen {
                 Err(error) => Err(Failure::other(format_args!("the connection's task ended: {error}"))),
             },
             never = follow(notices) => match never {},
-            ended = self.receive(pushes, &client) => ended,
+            ended = self.receive(pushes, obedience) => ended,
             never = local_socket::serve(socket, through(&client)) => match never {},
             () = &mut stop => Ok(()),
         };
@@ -100,64 +106,101 @@ impl Listen {
         ended
     }
 
-    /// Prints pushes and obeys commands, one after the other: a slow program makes the queue grow, and a full queue is
-    /// reported.
-    async fn receive(&self, mut pushes: Pushes, client: &Client) -> Result<(), Failure> {
-        while let Some(push) = pushes.next().await {
-            match push {
-                Push::Message(payload) => {
-                    output::line(&as_json(&payload))?;
-                    self.obey(&payload, client).await;
-                }
-                Push::Lagged(count) => {
-                    eprintln!("thingif: {count} pushes were dropped: they came faster than they were read")
+    /// Prints pushes as they come, and carries commands out beside, one after the other.
+    async fn receive(&self, pushes: Pushes, obedience: Option<Obedience>) -> Result<(), Failure> {
+        let (failed, failure) = oneshot::channel();
+        let mut failed = Some(failed);
+        let show = move |push: &Push| {
+            if let Err(error) = print(push)
+                && let Some(failed) = failed.take()
+            {
+                // Nobody waits for it when the program is about to end.
+                drop(failed.send(error));
+            }
+        };
+        let received = async {
+            match obedience {
+                None => each(pushes, show).await,
+                Some(Obedience { builder, notices }) => {
+                    let (commands, events) = builder.with_tap(show).build();
+                    tokio::join!(commands.run(pushes, notices), tell(events));
                 }
             }
+        };
+        tokio::select! {
+            () = received => {}
+            Ok(failure) = failure => return Err(failure),
         }
         std::future::pending().await
     }
 
-    async fn obey(&self, payload: &Bytes, client: &Client) {
-        let Some(command) = &self.exec else { return };
-        let push = match thing_if::Push::from_json(payload) {
-            Ok(thing_if::Push::Command(push)) => push,
-            Ok(_) => return,
-            Err(error) => return eprintln!("thingif: a push cannot be read: {error}"),
-        };
-        let exec = Exec { command: command.clone(), timeout: self.exec_timeout };
-        let credential = client.credential();
-        let outcome = exec.run(&credential.app_id, &credential.thing_id, &push, payload).await;
-        match &outcome {
-            Ok(()) => eprintln!("thingif: command {}: succeeded", push.command_id),
-            Err(message) => eprintln!("thingif: command {}: failed: {message}", push.command_id),
-        }
-        report(client, &push, &outcome).await;
+    /// What carries commands out, if they are to be.
+    fn obedience(
+        &self,
+        client: &Client,
+        connection: &mut Connection,
+        lock: &ConnectionLock,
+    ) -> Result<Option<Obedience>, Failure> {
+        let Some(command) = &self.exec else { return Ok(None) };
+        let app = client.credential().app_id;
+        let exec = Exec { app, command: command.clone(), timeout: self.exec_timeout };
+        let path = lock.journal();
+        let journal = FileJournal::open(&path).map_err(|error| {
+            Failure::other(format_args!("cannot keep a journal of commands: {error}"))
+                .advise("Without it a command could be carried out twice. It is beside the credential.")
+        })?;
+        let builder =
+            Commands::builder(client.clone(), exec).with_journal(journal).with_max_command_age(self.max_command_age);
+        let builder = if self.at_least_once { builder.at_least_once() } else { builder };
+        Ok(Some(Obedience { builder, notices: connection.notices() }))
     }
 }
 
-/// Reports the results, again when no answer came: reporting twice is harmless. (`wire` §8)
-async fn report(client: &Client, push: &CommandPush, outcome: &Result<(), String>) {
-    let credential = client.credential();
-    let results = exec::results(&push.actions, outcome);
-    let request = exec::report(&credential.app_id, &credential.thing_id, push, results);
-    let mut pause = Duration::from_secs(1);
-    for tries_left in (0..REPORT_TRIES).rev() {
-        let why = match client.send_within(request.clone(), REPORT_TIME).await {
-            Ok(answer) if answer.status().is_success() => return,
-            Ok(answer) if answer.status().is_client_error() => {
-                return eprintln!(
-                    "thingif: command {}: the results were refused: {}",
-                    push.command_id,
-                    answer.status()
-                );
+/// What carries commands out.
+struct Obedience {
+    builder: commands::Builder,
+    notices: Notices,
+}
+
+async fn each(mut pushes: Pushes, mut show: impl FnMut(&Push)) {
+    while let Some(push) = pushes.next().await {
+        show(&push);
+    }
+}
+
+fn print(push: &Push) -> Result<(), Failure> {
+    match push {
+        Push::Message(payload) => output::line(&as_json(payload)),
+        Push::Lagged(count) => {
+            eprintln!("thingif: {count} pushes were dropped: they came faster than they were read");
+            Ok(())
+        }
+    }
+}
+
+/// Says what becomes of commands, as far as the program that carries them out does not.
+async fn tell(mut events: CommandEvents) {
+    while let Some(event) = events.next().await {
+        match event {
+            CommandEvent::TooOld(command) => eprintln!("thingif: command {command}: too old, reported as failed"),
+            CommandEvent::Interrupted(command) => {
+                eprintln!("thingif: command {command}: interrupted by a restart, reported as failed");
             }
-            Ok(answer) => answer.status().to_string(),
-            Err(error) => with_causes(&error),
-        };
-        eprintln!("thingif: command {}: the results were not taken ({why}), {tries_left} tries left", push.command_id);
-        if tries_left > 0 {
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            CommandEvent::NotJournalled(command, why) => {
+                eprintln!("thingif: command {command}: not carried out, because the journal cannot be written: {why}");
+            }
+            CommandEvent::ReportRefused(command, status) => {
+                eprintln!("thingif: command {command}: the results were refused: {status}");
+            }
+            CommandEvent::ReportPostponed(command, why) => {
+                eprintln!("thingif: command {command}: the results were not taken ({why}), trying again later");
+            }
+            CommandEvent::ListFailed(why) => {
+                eprintln!("thingif: cannot ask for missed commands ({why}), trying again later")
+            }
+            CommandEvent::TooManyMissed => eprintln!("thingif: there are more missed commands than are looked at"),
+            CommandEvent::Dropped(command) => eprintln!("thingif: command {command}: too many wait; it is put off"),
+            other => tracing::debug!(event = ?other),
         }
     }
 }

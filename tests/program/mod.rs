@@ -348,6 +348,19 @@ impl Owner {
         command
     }
 
+    /// The command, once its thing has reported on it.
+    pub(crate) fn read_when_done(&self, thing_id: &str, command_id: &str) -> serde_json::Value {
+        let started = Instant::now();
+        loop {
+            let command = self.read(thing_id, command_id);
+            if command["commandState"] == "DONE" {
+                return command;
+            }
+            assert!(started.elapsed() < PATIENCE, "still {command}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Reads a command until its state is neither SENDING nor DELIVERED.
     #[track_caller]
     pub(crate) fn read_when_finished(&self, thing_id: &str, command_id: &str) -> serde_json::Value {
