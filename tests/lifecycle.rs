@@ -342,6 +342,23 @@ fn a_call_that_a_dying_link_does_not_take_waits_and_has_all_its_exits() {
 }
 
 #[test]
+fn a_late_timer_keeps_no_call_for_the_next_link_whose_time_is_over() {
+    let now = Instant::ORIGIN;
+    let config = config().with_resume(credential(0)).with_response_filter(true);
+    let mut device = Lifecycle::new(now, config.with_connect_attempts(9).expect("in range"), 1);
+    device.handle_event(now, Event { link: LinkId(1), kind: EventKind::Connected });
+    device.submit(now, call("states", "x"), now + SECOND, IfDown::Wait).expect("queued until the SUBACK");
+    drained(&mut device);
+    let late = now + 60 * SECOND;
+    device.handle_timeout(late);
+    let over = RequestError::NotSent(NotSent::DeadlineExceeded);
+    let actions = drained(&mut device);
+    let ended = |action: &Action| matches!(action, Action::Resolve { result: Err(error), .. } if *error == over);
+    assert!(actions.iter().any(ended), "{actions:?}");
+    assert!(device.next_deadline().is_none_or(|next| next > late), "{:?}", device.next_deadline());
+}
+
+#[test]
 fn nothing_is_sent_after_the_disconnect_of_a_session_whose_token_is_refused() {
     let (now, link) = (Instant::ORIGIN, LinkId(1));
     let mut device = ready_at_once();

@@ -193,6 +193,9 @@ impl Session {
 
     /// Ends what has run out at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
+        // Before the link's own: a call whose time is over is not to be kept for the next one.
+        self.in_flight.handle_timeout(now);
+        self.collect(now);
         match self.state {
             State::Connecting { deadline } if deadline <= now => {
                 self.actions.push_back(Action::Abort { link: self.link });
@@ -205,7 +208,6 @@ impl Session {
             State::Draining { deadline, .. } if deadline <= now => self.leave(now, SessionError::EndpointExpired),
             _ => {}
         }
-        self.in_flight.handle_timeout(now);
         self.flush(now);
     }
 
