@@ -227,16 +227,16 @@ impl World {
         while self.watch.link().is_some_and(|link| self.links[&link].standing == Standing::HalfOpen) {
             self.step(None);
         }
-        let bound = self.bound();
         for _ in 0..PROBES {
-            let by = self.now + bound;
-            while !self.watch.ready && self.watch.closed.is_none() && self.now < by {
-                self.step(Some(by));
+            let since = self.now;
+            // It may grow: a fault may have become known to the device only after the last one.
+            while !self.watch.ready && self.watch.closed.is_none() && self.now < since + self.bound() {
+                self.step(Some(since + self.bound()));
             }
             if self.watch.closed.is_some() {
                 return;
             }
-            assert!(self.watch.ready, "not ready {bound:?} after the last fault: {:?}", self.lifecycle);
+            assert!(self.watch.ready, "not ready {:?} after the last fault: {:?}", self.bound(), self.lifecycle);
             // A token that was revoked, or a thing that was deleted, is noticed by a call.
             let before = self.accepted;
             self.submit(Wish::Plain);
