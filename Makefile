@@ -23,6 +23,11 @@ simulate: build-packages ## A million seeded schedules in virtual time; SEEDS=n 
 	SIMULATION_SEEDS=$(or $(SEEDS),1000000) SIMULATION_FIRST_SEED=$(FIRST_SEED) SIMULATION_SEED=$(SEED) SIMULATION_TRACE=$(TRACE) \
 		$(CARGO) test --locked --release --no-default-features --test simulation -- --nocapture
 
+# Unoptimised, as everything else that is built for tests.
+soak: build-packages ## 500 devices for 10 minutes, the server killed every 20 s; SOAK_SECONDS=n, SOAK_SEED=n
+	ulimit -n 4096; SOAK_SECONDS=$(or $(SOAK_SECONDS),600) SOAK_DEVICES=$(or $(SOAK_DEVICES),500) SOAK_PROCESSES=$(or $(SOAK_PROCESSES),4) \
+		SOAK_KILL_EVERY=$(or $(SOAK_KILL_EVERY),20) SOAK_SEED=$(SOAK_SEED) $(CARGO) test --locked --test soak
+
 bench: build-packages ## Measure the codec and the in-flight table
 	$(CARGO) bench --locked
 
@@ -49,4 +54,4 @@ test-packages:
 instruction-packages:
 	@bash .ci/install instructions
 
-.PHONY: help demo test interop simulate bench check-instructions lint build-packages test-packages instruction-packages
+.PHONY: help demo test interop simulate soak bench check-instructions lint build-packages test-packages instruction-packages
