@@ -60,7 +60,7 @@ async fn admit<W: Wire, S: Backend, D: Directory>(
     let number = place.session.id();
     let times = (deadline, live.config.connect_timeout);
     let admitted = tokio::select! {
-        admitted = login(&mut *wire, &mut decoder, &mut input, &*directory, origin, number, times) => admitted,
+        admitted = login(&mut *wire, &mut decoder, &mut input, &*directory, origin, &place, times) => admitted,
         ending = place.session.asked_to_end() => Err(ending),
     };
     match admitted {
@@ -155,7 +155,7 @@ struct Connection<W, S> {
 
 impl<W: Wire, S: Backend> Connection<W, S> {
     fn new(wire: Box<W>, decoder: Decoder, input: BytesMut, admitted: Admitted, service: S, place: Place) -> Self {
-        let Admitted { peer, protocol, silence, has_will } = admitted;
+        let Admitted { peer, protocol, silence, has_will, approach } = admitted;
         let (live, session) = (Arc::clone(&place.live), Arc::clone(&place.session));
         if has_will {
             live.registry.counters().ignored.add();
@@ -163,6 +163,7 @@ impl<W: Wire, S: Backend> Connection<W, S> {
         let Peer { role, client_id, remote, scheme, .. } = &peer;
         tracing::info!(connection = session.id().0, %remote, %scheme, %client_id, ?role, "connected");
         let registration = live.registry.enter(*role, client_id, &session);
+        drop(approach);
         let mut output = Output::new::<W>();
         write(&mut output, protocol, &connack(None));
         Self {

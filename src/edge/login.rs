@@ -8,8 +8,10 @@ use bytes::BytesMut;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ending::Ending;
+use super::live::Place;
+use super::registry::Approach;
 use super::wire::Wire;
-use super::{Admission, ConnectionId, Directory, Login, Peer};
+use super::{Admission, Directory, Login, Peer};
 use crate::ids::ClientId;
 use crate::mqtt::packet::{Connect, Decoded, Decoder, Packet, Protocol};
 use crate::mqtt::{Credentials, RefusedReason, Scheme};
@@ -31,6 +33,8 @@ pub(super) struct Admitted {
     pub(super) silence: Option<Duration>,
     /// Whether it has a will, which nobody will hear.
     pub(super) has_will: bool,
+    /// To be dropped once it is registered.
+    pub(super) approach: Approach,
 }
 
 /// Reads the CONNECT and asks the directory.
@@ -40,7 +44,7 @@ pub(super) async fn login<W: Wire, D: Directory>(
     input: &mut BytesMut,
     directory: &D,
     origin: Origin,
-    connection: ConnectionId,
+    place: &Place,
     (deadline, admit_within): (Instant, Duration),
 ) -> Result<Admitted, Ending> {
     let connect = timeout_at(deadline, receive_connect(wire, decoder, input)).await;
@@ -48,15 +52,17 @@ pub(super) async fn login<W: Wire, D: Directory>(
     let (protocol, keep_alive, has_will) = (connect.protocol, connect.keep_alive, connect.will.is_some());
     let login = check(connect, origin).map_err(Ending::Refused)?;
     let client_id = login.credentials.client_id.clone();
+    let approach = place.live.registry.approach(&client_id, &place.session);
     let admission = timeout(admit_within, directory.admit(&login)).await;
     let Admission { role, app_id } =
         admission.unwrap_or(Err(RefusedReason::ServerUnavailable)).map_err(Ending::Refused)?;
     let Origin { scheme, remote, local } = origin;
     Ok(Admitted {
-        peer: Peer { role, app_id, client_id, connection, scheme, remote, local },
+        peer: Peer { role, app_id, client_id, connection: place.session.id(), scheme, remote, local },
         protocol,
         silence: (keep_alive > 0).then(|| Duration::from_millis(1500) * u32::from(keep_alive)),
         has_will,
+        approach,
     })
 }
 

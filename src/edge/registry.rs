@@ -46,6 +46,8 @@ struct Inner {
 #[derive(Default)]
 struct Clients {
     connected: HashMap<ClientId, Client>,
+    /// Connections whose CONNECT is being judged: what is revoked meanwhile must not come in.
+    at_the_door: HashMap<ClientId, Vec<Arc<Session>>>,
     last_epoch: u64,
 }
 
@@ -101,6 +103,14 @@ impl Registry {
     /// A number for a new connection.
     pub(super) fn number(&self) -> super::ConnectionId {
         super::ConnectionId(self.inner.next_connection.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Notes that a CONNECT of `client` is being judged, until the result is dropped. `anonymous` is nobody in particular.
+    pub(super) fn approach(&self, client: &ClientId, session: &Arc<Session>) -> Approach {
+        if !client.is_anonymous() {
+            self.clients().at_the_door.entry(client.clone()).or_default().push(Arc::clone(session));
+        }
+        Approach { registry: self.clone(), client: client.clone(), session: Arc::clone(session) }
     }
 
     /// Enters an admitted connection; on the assigned broker it takes over from an older one of the same client.
@@ -190,6 +200,10 @@ impl Pusher for Registry {
     }
 
     fn disconnect<'a>(&'a self, client: &'a ClientId) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        // First those at the door: one of them may be inside a moment later.
+        for session in self.clients().at_the_door.get(client).into_iter().flatten() {
+            session.end(Ending::Revoked);
+        }
         self.remove(client, Ending::Revoked, |_| true);
         Box::pin(ready(()))
     }
@@ -198,6 +212,25 @@ impl Pusher for Registry {
 fn now_in_microseconds() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A connection whose CONNECT is being judged.
+pub(super) struct Approach {
+    registry: Registry,
+    client: ClientId,
+    session: Arc<Session>,
+}
+
+impl Drop for Approach {
+    fn drop(&mut self) {
+        let mut clients = self.registry.clients();
+        if let Entry::Occupied(mut entry) = clients.at_the_door.entry(self.client.clone()) {
+            entry.get_mut().retain(|session| session.id() != self.session.id());
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+    }
 }
 
 /// The place of an admitted connection in the registry.
@@ -286,6 +319,20 @@ mod tests {
         assert_eq!(push(), PushOutcome::NotConnected);
         assert_eq!(ending(&session).await, Ending::Revoked);
         drop(place);
+    }
+
+    #[tokio::test]
+    async fn who_is_revoked_at_the_door_does_not_stay() {
+        let registry = Registry::new();
+        let (first, second) = (session(&registry), session(&registry));
+        let approaches = [registry.approach(&client(), &first), registry.approach(&client(), &second)];
+        registry.disconnect(&client()).await;
+        assert_eq!((ending(&first).await, ending(&second).await), (Ending::Revoked, Ending::Revoked));
+        drop(approaches);
+        assert!(registry.clients().at_the_door.is_empty());
+        let anonymous = registry.approach(&ClientId::anonymous(), &first);
+        assert!(registry.clients().at_the_door.is_empty(), "nobody in particular");
+        drop(anonymous);
     }
 
     #[test]

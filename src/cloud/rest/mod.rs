@@ -2,9 +2,11 @@
 
 mod action_results;
 mod commands;
+mod installations;
 mod oauth2;
 mod onboardings;
 mod states;
+mod things;
 mod users;
 
 use axum::Router;
@@ -22,6 +24,8 @@ use crate::thing_if::ErrorCode;
 pub(crate) fn router(cloud: Cloud) -> Router {
     Router::new()
         .merge(users::routes())
+        .merge(things::routes())
+        .merge(installations::routes())
         .merge(oauth2::routes())
         .merge(onboardings::routes())
         .merge(states::routes())

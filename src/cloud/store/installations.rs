@@ -75,6 +75,47 @@ pub(crate) fn by_username(sql: &mut dyn Sql, username: &str) -> Result<Option<In
     row.map(installation).transpose()
 }
 
+/// The installation with this id, or with this registration id, and whose it is.
+pub(crate) fn find(
+    sql: &mut dyn Sql,
+    app: &AppId,
+    name: InstallationName<'_>,
+) -> Result<Option<(Installation, Principal)>, StoreError> {
+    let row = match name {
+        InstallationName::Id(id) => sql.query_one(
+            "SELECT app_id, installation_id, registration_id, mqtt_topic, username, generation, principal \
+             FROM installations WHERE app_id = $1 AND installation_id = $2",
+            &[app.as_str().into(), id.into()],
+        )?,
+        InstallationName::Registration(id) => sql.query_one(
+            "SELECT app_id, installation_id, registration_id, mqtt_topic, username, generation, principal \
+             FROM installations WHERE app_id = $1 AND registration_id = $2",
+            &[app.as_str().into(), id.into()],
+        )?,
+    };
+    let Some(mut row) = row else { return Ok(None) };
+    let principal = row.text(6)?.parse().map_err(|_| StoreError::column(6, "a principal"))?;
+    Ok(Some((installation(row)?, principal)))
+}
+
+/// How a path names an installation. (`wire` §5)
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum InstallationName<'a> {
+    /// `installationID`
+    Id(&'a str),
+    /// `MQTT:{installationRegistrationID}`
+    Registration(&'a str),
+}
+
+/// Removes an installation: its endpoint is no longer valid.
+pub(crate) fn delete(sql: &mut dyn Sql, app: &AppId, installation_id: &str) -> Result<(), StoreError> {
+    sql.execute(
+        "DELETE FROM installations WHERE app_id = $1 AND installation_id = $2",
+        &[app.as_str().into(), installation_id.into()],
+    )?;
+    Ok(())
+}
+
 fn installation(mut row: Row) -> Result<Installation, StoreError> {
     Ok(Installation {
         app_id: AppId::new(row.text(0)?).map_err(|_| StoreError::column(0, "an app id"))?,

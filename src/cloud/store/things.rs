@@ -120,3 +120,23 @@ pub(crate) fn is_owner(sql: &mut dyn Sql, app: &AppId, thing: &ThingId, owner: &
     )?;
     Ok(row.is_some())
 }
+
+/// Removes `thing` and everything that is its own: owners, tokens, installations, state, commands.
+pub(crate) fn delete(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<(), StoreError> {
+    let principal = Principal::Thing(thing.clone()).to_string();
+    for own in [
+        "DELETE FROM access_tokens WHERE app_id = $1 AND principal = $2",
+        "DELETE FROM installations WHERE app_id = $1 AND principal = $2",
+    ] {
+        sql.execute(own, &[app.as_str().into(), (&principal).into()])?;
+    }
+    for own in [
+        "DELETE FROM thing_owners WHERE app_id = $1 AND thing_id = $2",
+        "DELETE FROM thing_states WHERE app_id = $1 AND thing_id = $2",
+        "DELETE FROM commands WHERE app_id = $1 AND thing_id = $2",
+        "DELETE FROM things WHERE app_id = $1 AND thing_id = $2",
+    ] {
+        sql.execute(own, &[app.as_str().into(), thing.as_str().into()])?;
+    }
+    Ok(())
+}
