@@ -8,8 +8,10 @@ use super::takeover::{SOON, Takeovers};
 use super::{Cause, Instant, OnboardingError, SessionEnd, SessionError};
 use crate::config::Config;
 
-/// For how long no new credential is asked for after the default broker refused for good, while an old one is tried.
-const REST: Duration = Duration::from_secs(3600);
+/// For how long no new credential is asked for after the default broker refused for good, while an old one is tried: at first,
+/// doubling with each refusal in a row to the longest.
+const FIRST_REST: Duration = Duration::from_secs(60);
+const LONGEST_REST: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
 pub(super) struct History {
@@ -71,7 +73,8 @@ impl History {
         if error.cause().is_refusal() {
             self.refusals += 1;
             if self.standing == Standing::Usable {
-                self.resting_until = now + REST;
+                let doublings = u32::try_from(self.refusals - 1).unwrap_or(u32::MAX).min(16);
+                self.resting_until = now + (FIRST_REST * 2_u32.pow(doublings)).min(LONGEST_REST);
             }
         }
     }
