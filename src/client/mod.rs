@@ -66,6 +66,7 @@ mod call;
 pub mod commands;
 mod connection;
 mod handle;
+mod line_log;
 mod links;
 mod lossy;
 pub mod retry;
