@@ -69,6 +69,7 @@ mod handle;
 mod line_log;
 mod links;
 mod lossy;
+pub mod outbox;
 pub mod retry;
 mod storing;
 mod streams;

@@ -52,6 +52,8 @@ use super::{Client, Notices, Push, Pushes};
 use run::Run;
 use service::Service;
 
+pub(super) use service::clock;
+
 /// Events kept for the reader.
 const EVENT_QUEUE: usize = 256;
 

@@ -18,7 +18,7 @@ use crate::thing_if::{ActionResults, ActionResultsUpdate, Command, CommandState,
 const PAGE: usize = 50;
 
 /// Milliseconds since 1970 by the device's clock.
-pub(super) fn clock() -> i64 {
+pub(in crate::client) fn clock() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

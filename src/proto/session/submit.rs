@@ -12,7 +12,7 @@ impl Session {
     ///
     /// # Errors
     /// [`RequestError::NotSent`] says why it was not taken; nothing follows then. A call that was taken ends with one
-    /// [`Action::Resolve`], unless it is cancelled.
+    /// [`Action::Resolve`](crate::proto::Action::Resolve), unless it is cancelled.
     pub fn submit(&mut self, now: Instant, request: Request<Bytes>, deadline: Instant) -> Result<CallId, RequestError> {
         if !self.takes_calls() {
             return Err(NotSent::NotConnected.into());
