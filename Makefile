@@ -23,6 +23,11 @@ simulate: build-packages ## A million seeded schedules in virtual time; SEEDS=n 
 	SIMULATION_SEEDS=$(or $(SEEDS),1000000) SIMULATION_FIRST_SEED=$(FIRST_SEED) SIMULATION_SEED=$(SEED) SIMULATION_TRACE=$(TRACE) \
 		$(CARGO) test --locked --release --no-default-features --test simulation -- --nocapture
 
+# As above; FILE=… TARGET=… reads one input again.
+fuzz: build-packages ## Five million broken inputs to each reader; CASES=n, FIRST=n, TARGET=name, FILE=input
+	FUZZ_CASES=$(or $(CASES),5000000) FUZZ_FIRST=$(FIRST) FUZZ_TARGET=$(TARGET) FUZZ_FILE=$(FILE) \
+		$(CARGO) test --locked --release --no-default-features --test fuzz -- --nocapture
+
 # Unoptimised, as everything else that is built for tests.
 soak: build-packages ## 500 devices for 10 minutes, the server killed every 20 s; SOAK_SECONDS=n, SOAK_SEED=n
 	ulimit -n 4096; SOAK_SECONDS=$(or $(SOAK_SECONDS),600) SOAK_DEVICES=$(or $(SOAK_DEVICES),500) SOAK_PROCESSES=$(or $(SOAK_PROCESSES),4) \
@@ -54,4 +59,4 @@ test-packages:
 instruction-packages:
 	@bash .ci/install instructions
 
-.PHONY: help demo test interop simulate soak bench check-instructions lint build-packages test-packages instruction-packages
+.PHONY: help demo test interop simulate fuzz soak bench check-instructions lint build-packages test-packages instruction-packages

@@ -39,11 +39,20 @@ pub enum InvalidBody {
 impl From<serde_json::Error> for InvalidBody {
     fn from(error: serde_json::Error) -> Self {
         if error.is_data() {
-            InvalidBody::Shape(error.to_string())
+            InvalidBody::Shape(without_value(&error.to_string()))
         } else {
             InvalidBody::Syntax { line: error.line(), column: error.column() }
         }
     }
+}
+
+/// What serde says of a value that is none of those expected, without the value: it may be a password that stands where
+/// something else should.
+fn without_value(said: &str) -> String {
+    let Some(at) = said.rfind(", expected ") else { return said.to_owned() };
+    let (found, expected) = said.split_at(at);
+    let quoted = found.find(['"', '`']).unwrap_or(found.len());
+    format!("{}{expected}", found[..quoted].trim_end())
 }
 
 /// An object and the path at which it was found.
@@ -167,6 +176,20 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_does_not_repeat_the_value() {
+        for (said, expected) in [
+            ("invalid type: string \"pw\", expected a map at line 1", "invalid type: string, expected a map at line 1"),
+            ("invalid type: string \"a, expected b\", expected c", "invalid type: string, expected c"),
+            ("invalid value: integer `4711`, expected u16", "invalid value: integer, expected u16"),
+            ("unknown variant `pw`, expected `A` or `B`", "unknown variant, expected `A` or `B`"),
+            ("invalid type: map, expected a string", "invalid type: map, expected a string"),
+            ("missing field `actions`", "missing field `actions`"),
+        ] {
+            assert_eq!(without_value(said), expected);
+        }
+    }
 
     #[test]
     fn errors_name_the_path_and_not_the_value() {
