@@ -288,6 +288,36 @@ fn failed_tls() {
     }
 }
 
+/// The C library of TLS puts itself away when a process exits, below the feet of threads that still use it.
+#[test]
+fn a_process_that_exits_while_tls_is_in_use_ends_with_its_own_code() {
+    let body = || {
+        run(async {
+            let authority = Authority::new();
+            let server = authority.issue("localhost").server(None);
+            let broker = Broker::start(Scheme::Wss, Some(server), Manners::default()).await;
+            let mut options = Options::default();
+            options.tls.ca_file = Some(authority.file.clone());
+            let (transport, endpoint) = (Paho::new(options).expect("usable options"), broker.endpoint_at("localhost"));
+            for n in 0..8 {
+                let (transport, endpoint) = (transport.clone(), endpoint.clone());
+                tokio::spawn(async move {
+                    loop {
+                        drop(connect(&transport, &endpoint, n).await);
+                    }
+                });
+            }
+            eventually("some have connected", || broker.connects() > 50).await;
+            std::process::exit(7);
+        });
+    };
+    for _ in 0..20 {
+        let name = "a_process_that_exits_while_tls_is_in_use_ends_with_its_own_code";
+        let Some(ended) = isolated(name, LIMIT, &[], body) else { return };
+        assert_eq!(ended.status.code(), Some(7), "{ended:?}");
+    }
+}
+
 #[test]
 fn connects_refused_by_connack_5() {
     let body = || {

@@ -1,6 +1,6 @@
-//! The one thread that owns every paho client, and the guard without which Paho C 1.3.16 stops the whole process.
+//! The one thread that owns every paho client, and the guard without which Paho C 1.3.16 stops or crashes the whole process.
 //!
-//! Two of its defects are cured here, when the thread starts and before any other client exists:
+//! Three of its defects are cured here, when the thread starts and before any other client exists:
 //!
 //! - When the last client is destroyed the library shuts down: a stall of a second and two leaked file descriptors. A
 //!   client that never connects, the *keeper*, is held for the life of the process.
@@ -9,7 +9,11 @@
 //!   reader has been told already. Where that end cannot be told from other sockets, connects and closes are let in ten
 //!   at a time instead.
 //!
-//! The third, a deadlock when a client is dropped too early, is cured in `client`.
+//! - OpenSSL puts itself away when the process exits, while the library's threads still use it: a crash instead of the
+//!   program's own exit code. It is told not to, before the library would start it. In a program that has started OpenSSL
+//!   itself, in the usual way, it comes too late.
+//!
+//! The fourth, a deadlock when a client is dropped too early, is cured in `client`.
 #![allow(unsafe_code)]
 
 use std::future::Future;
@@ -117,6 +121,8 @@ fn start() -> Result<Guard, String> {
 /// Makes the keeper, frees the socket pair from blocking where that is possible (the `bool`), and silences the C
 /// library's own trace, which shows the beginnings of payloads and may write them to stdout.
 fn install() -> paho_mqtt::Result<(AsyncClient, bool)> {
+    // With OPENSSL_INIT_NO_ATEXIT.
+    openssl_sys::init();
     let made = keeper()?;
     // SAFETY: sets two integers inside the library; no pointers are involved, and the library has been initialised by
     // the creation of the keeper. It overrides MQTT_C_CLIENT_TRACE and MQTT_C_CLIENT_TRACE_LEVEL.
