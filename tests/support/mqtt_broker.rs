@@ -136,7 +136,7 @@ impl Broker {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 async fn serve(
@@ -146,13 +146,24 @@ async fn serve(
     manners: &Manners,
     seen: &Seen,
 ) -> io::Result<()> {
+    let pipe = open(socket, scheme, tls, manners, seen).await?;
+    Connection { pipe, decoder: Decoder::new(Limits::default()), buffer: BytesMut::new(), manners, seen }.run().await
+}
+
+/// The server's half of TLS and of the WebSocket upgrade, as far as `scheme` has them.
+pub async fn open(
+    socket: TcpStream,
+    scheme: Scheme,
+    tls: Option<Arc<ServerConfig>>,
+    manners: &Manners,
+    seen: &Seen,
+) -> io::Result<Pipe> {
     socket.set_nodelay(true)?;
     let stream: Box<dyn Stream> = match tls {
         Some(config) => Box::new(TlsAcceptor::from(config).accept(socket).await?),
         None => Box::new(socket),
     };
-    let pipe = if scheme.is_websocket() { upgrade(stream, manners, seen).await? } else { Pipe::Stream(stream) };
-    Connection { pipe, decoder: Decoder::new(Limits::default()), buffer: BytesMut::new(), manners, seen }.run().await
+    if scheme.is_websocket() { upgrade(stream, manners, seen).await } else { Ok(Pipe::Stream(stream)) }
 }
 
 #[allow(clippy::result_large_err)] // the callback's type is tungstenite's
@@ -172,14 +183,15 @@ async fn upgrade(stream: Box<dyn Stream>, manners: &Manners, seen: &Seen) -> io:
     Ok(Pipe::WebSocket(Box::new(socket)))
 }
 
-enum Pipe {
+/// What MQTT packets travel in.
+pub enum Pipe {
     Stream(Box<dyn Stream>),
     WebSocket(Box<WebSocketStream<Box<dyn Stream>>>),
 }
 
 impl Pipe {
     /// `false` at the end.
-    async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<bool> {
+    pub async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<bool> {
         match self {
             Pipe::Stream(stream) => Ok(stream.read_buf(buffer).await? > 0),
             Pipe::WebSocket(socket) => loop {
@@ -196,8 +208,28 @@ impl Pipe {
         }
     }
 
+    /// The first half of what [`write`](Pipe::write) would write, cut as the network cuts: in the middle of a frame.
+    pub async fn write_half(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let half = &bytes[..bytes.len() / 2];
+        match self {
+            Pipe::Stream(stream) => {
+                stream.write_all(half).await?;
+                stream.flush().await
+            }
+            Pipe::WebSocket(socket) => {
+                let len = u16::try_from(bytes.len()).expect("tests send little").to_be_bytes();
+                // A final binary frame with an extended length of 16 bits.
+                let head = [0x82, 126, len[0], len[1]];
+                let stream = socket.get_mut();
+                stream.write_all(&head).await?;
+                stream.write_all(half).await?;
+                stream.flush().await
+            }
+        }
+    }
+
     /// One packet: paho wants each in a frame of its own.
-    async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
+    pub async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
         match self {
             Pipe::Stream(stream) => {
                 stream.write_all(&bytes).await?;
