@@ -237,6 +237,77 @@ fn a_device_that_is_kicked_again_and_again_slows_down() {
     world.finish();
 }
 
+/// Calls once a minute for `minutes`, each with ten seconds to be answered.
+fn call_each_minute(world: &mut World, minutes: usize) {
+    for _ in 0..minutes {
+        drop(world.try_call("states", 10 * SECOND));
+        world.run_for(60 * SECOND);
+    }
+}
+
+fn silences(world: &World) -> usize {
+    let silent = |notice: &&Notice| match notice {
+        Notice::Lost { cause, .. } => {
+            matches!(**cause, ConnectError::Session(SessionError::Unanswered { .. }))
+        }
+        _ => false,
+    };
+    world.notices.iter().filter(silent).count()
+}
+
+#[test]
+fn a_connection_on_which_nothing_is_answered_is_made_anew_each_time_later() {
+    let mut world = World::new(config(), Script { mute: true, ..Script::default() }, 1);
+    call_each_minute(&mut world, 3);
+    assert_eq!(silences(&world), 0, "three minutes have not passed since it was ready");
+    call_each_minute(&mut world, 1);
+    assert_eq!(silences(&world), 1);
+    assert!(world.lifecycle.is_ready(), "the next connection is made at once");
+    call_each_minute(&mut world, 5);
+    assert_eq!(silences(&world), 1, "the second one is borne for six minutes");
+    call_each_minute(&mut world, 2);
+    assert_eq!(silences(&world), 2);
+    world.script.mute = false;
+    call_each_minute(&mut world, 1);
+    assert_eq!(world.answered(), 1);
+    world.script.mute = true;
+    call_each_minute(&mut world, 2);
+    assert_eq!(silences(&world), 2);
+    call_each_minute(&mut world, 1);
+    assert_eq!(silences(&world), 3, "one on which something was heard is not borne for longer than the first");
+    assert_eq!(world.onboardings, 1);
+    world.finish();
+}
+
+#[test]
+fn a_device_that_calls_nothing_keeps_its_connection() {
+    let mut world = World::new(config(), Script { mute: true, ..Script::default() }, 1);
+    world.run_for(3600 * SECOND);
+    call_each_minute(&mut world, 2);
+    world.run_for(3600 * SECOND);
+    assert_eq!((silences(&world), world.connects), (0, 2), "two calls without an answer say nothing yet");
+    world.push("{}");
+    call_each_minute(&mut world, 2);
+    assert_eq!(silences(&world), 0, "a push is a sign of life");
+    world.finish();
+}
+
+#[test]
+fn a_broker_that_never_answers_is_asked_about_at_the_default_one() {
+    let config = config().with_reonboard_after(2).expect("in range");
+    let mut world = World::new(config, Script { mute: true, ..Script::default() }, 1);
+    call_each_minute(&mut world, 4);
+    assert_eq!((silences(&world), world.onboardings), (1, 1));
+    world.script.assigned_host = "elsewhere.invalid".to_owned();
+    call_each_minute(&mut world, 7);
+    assert_eq!((silences(&world), world.onboardings), (2, 2));
+    assert_eq!(world.lifecycle.credential().map(|c| c.endpoint.host.as_str()), Some("elsewhere.invalid"));
+    world.script.mute = false;
+    call_each_minute(&mut world, 1);
+    assert_eq!(world.answered(), 1);
+    world.finish();
+}
+
 #[test]
 fn closing_in_every_state_leaves_nothing() {
     for elapsed in (0..400).step_by(7) {

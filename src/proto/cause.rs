@@ -41,6 +41,8 @@ pub enum Cause {
     TokenRefused,
     /// The service no longer knows the thing: 404 or 410, confirmed likewise.
     TargetGone,
+    /// Calls are not answered, and nothing else is heard, on a connection that is said to stand.
+    Unanswered,
     /// The endpoint's `ttl` has passed.
     EndpointExpired,
     /// The default broker answered the onboarding with a status that asking again does not change.
@@ -57,7 +59,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order of the table.
-    pub const ALL: [Cause; 26] = [
+    pub const ALL: [Cause; 27] = [
         Cause::NameNotResolved,
         Cause::Tcp,
         Cause::Tls,
@@ -78,6 +80,7 @@ impl Cause {
         Cause::SubscribeTimedOut,
         Cause::TokenRefused,
         Cause::TargetGone,
+        Cause::Unanswered,
         Cause::EndpointExpired,
         Cause::OnboardingRefused,
         Cause::OnboardingPostponed,
@@ -138,6 +141,7 @@ impl fmt::Display for Cause {
             Cause::SubscribeTimedOut => "SUBSCRIBE unanswered",
             Cause::TokenRefused => "own token refused",
             Cause::TargetGone => "own thing gone",
+            Cause::Unanswered => "calls unanswered",
             Cause::EndpointExpired => "ttl over",
             Cause::OnboardingRefused => "onboarding refused (4xx)",
             Cause::OnboardingPostponed => "onboarding postponed (5xx, 408, 429)",

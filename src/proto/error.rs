@@ -102,6 +102,15 @@ pub enum SessionError {
     /// The service no longer knows this thing, and said so again when it was asked once more.
     #[error("the service no longer knows this thing (status {0})")]
     TargetGone(StatusCode),
+    /// Calls were not answered, so many in a row, and nothing else was heard either, although the connection was said to
+    /// stand.
+    #[error("{calls} calls in a row had no answer, and nothing was heard for {} s", silence.as_secs())]
+    Unanswered {
+        /// How many.
+        calls: u32,
+        /// For how long nothing was heard.
+        silence: Duration,
+    },
     /// The time for which the endpoint was assigned is over. (`wire` §7)
     #[error("the time for which the broker was assigned is over")]
     EndpointExpired,
@@ -125,6 +134,7 @@ impl SessionError {
             SessionError::Kicked(_) => Cause::Kicked,
             SessionError::TokenRefused(_) => Cause::TokenRefused,
             SessionError::TargetGone(_) => Cause::TargetGone,
+            SessionError::Unanswered { .. } => Cause::Unanswered,
             SessionError::EndpointExpired => Cause::EndpointExpired,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::budget::Budget;
 use super::policy::{Phase, Situation, Standing};
 use super::takeover::{SOON, Takeovers};
-use super::{Cause, Instant, OnboardingError, SessionEnd, SessionError};
+use super::{Cause, Instant, OnboardingError, SessionEnd, SessionError, silence};
 use crate::config::Config;
 
 /// For how long no new credential is asked for after the default broker refused for good, while an old one is tried: at first,
@@ -23,6 +23,9 @@ pub(super) struct History {
     failed_attempts: usize,
     /// Sessions in a row that did not become ready, refused logins excepted.
     failed_sessions: usize,
+    /// Sessions in a row that ended because calls were not answered, and for how long the next one may be silent.
+    silent_sessions: usize,
+    bears_silence: Duration,
     refusals: usize,
     resting_until: Instant,
     budget: Budget,
@@ -46,6 +49,8 @@ impl History {
             ever_ready: false,
             failed_attempts: 0,
             failed_sessions: 0,
+            silent_sessions: 0,
+            bears_silence: Duration::ZERO,
             refusals: 0,
             resting_until: Instant::ORIGIN,
             budget: Budget::new(config.onboarding_budget()),
@@ -64,6 +69,7 @@ impl History {
         self.standing = Standing::Usable;
         self.fresh = true;
         self.failed_sessions = 0;
+        self.silent_sessions = 0;
         self.refusals = 0;
         self.resting_until = Instant::ORIGIN;
     }
@@ -109,6 +115,15 @@ impl History {
         if !only_stale {
             self.failed_attempts = self.failed_attempts.saturating_add(1);
         }
+        match error {
+            SessionError::Unanswered { silence, .. } => {
+                self.silent_sessions = self.silent_sessions.saturating_add(1);
+                self.bears_silence = silence::next(*silence);
+            }
+            // One that could not be made says nothing of those that can.
+            _ if end.ready_for.is_none() => {}
+            _ => (self.silent_sessions, self.bears_silence) = (0, Duration::ZERO),
+        }
         if cause == Cause::Kicked {
             return self.takeovers.kicked();
         }
@@ -127,12 +142,17 @@ impl History {
             standing: self.standing,
             ever_ready: self.ever_ready,
             out_of_attempts: !self.ever_ready && self.failed_attempts >= self.limits.connect_attempts,
-            unreachable: self.failed_sessions >= self.limits.reonboard_after,
+            unreachable: self.failed_sessions.max(self.silent_sessions) >= self.limits.reonboard_after,
             out_of_refusals: self.refusals >= self.limits.refusals,
             held_off: !self.held_off_for(now).is_zero(),
             contested: self.takeovers.is_contested(),
             was_stable: self.was_stable,
         }
+    }
+
+    /// For how long the next session may be silent, if that is longer than usual.
+    pub(super) fn bears_silence(&self) -> Duration {
+        self.bears_silence
     }
 
     /// Whether the last session was a good one.

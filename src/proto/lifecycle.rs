@@ -259,7 +259,9 @@ impl Lifecycle {
         self.state = match assigned {
             Some((endpoint, credential)) => {
                 let expires = self.expires.filter(|end| *end > now);
-                let machine = Session::new(now, link, &self.config, endpoint, credential, *in_flight).expiring(expires);
+                let machine = Session::new(now, link, &self.config, endpoint, credential, *in_flight)
+                    .expiring(expires)
+                    .bearing_silence(self.history.bears_silence());
                 State::Session { machine: Box::new(machine), ready: false }
             }
             None => {

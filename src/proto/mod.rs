@@ -40,6 +40,7 @@ mod onboarding;
 mod parked;
 mod policy;
 mod session;
+mod silence;
 mod takeover;
 
 pub use backoff::Backoff;

@@ -1,6 +1,7 @@
 //! One connection to the assigned broker: subscribe, submit, route, fail.
 
 mod answers;
+mod opening;
 mod submit;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request};
 
 use super::doubt::Doubt;
+use super::silence::Silence;
 use super::takeover::SOON;
 use super::{
     Action, CallId, Counters, Event, EventKind, InFlight, Instant, LinkId, Notice, Outcome, SessionError, call,
@@ -39,6 +41,7 @@ pub struct Session {
     /// The link has said that it has ended; what had arrived before, and its end, are still to come.
     is_dying: bool,
     doubt: Doubt,
+    silence: Silence,
     /// Calls that were not written when the link was lost and wait for the next one.
     parked: VecDeque<ParkedCall>,
     /// When the endpoint's time is over.
@@ -125,6 +128,7 @@ impl Session {
                 patience: config.call_deadline(),
             },
             doubt: Doubt::new(&credentials.client_id, credential),
+            silence: Silence::new(now, config.detect_dead_peer() * 2),
             in_flight,
             foreign: BTreeSet::new(),
             is_dying: false,
@@ -144,6 +148,14 @@ impl Session {
     #[must_use]
     pub fn expiring(mut self, expires: Option<Instant>) -> Self {
         self.expires = expires;
+        self
+    }
+
+    /// A connection on which nothing is ever heard ends as [`SessionError::Unanswered`] only after `time`, if that is
+    /// longer than twice the time in which a dead peer is to be noticed: the connections before this one were silent too.
+    #[must_use]
+    pub fn bearing_silence(mut self, time: Duration) -> Self {
+        self.silence.bear(time);
         self
     }
 
@@ -205,6 +217,9 @@ impl Session {
             State::Ready { since } if self.expires.is_some_and(|expires| expires <= now) => {
                 self.state = State::Draining { since, deadline: now + self.rules.patience };
             }
+            State::Ready { .. } if self.silence.deadline().is_some_and(|end| end <= now) => {
+                self.leave(now, self.silence.error(now));
+            }
             State::Draining { deadline, .. } if deadline <= now => self.leave(now, SessionError::EndpointExpired),
             _ => {}
         }
@@ -243,7 +258,7 @@ impl Session {
             State::Connecting { deadline } | State::Subscribing { deadline, .. } | State::Draining { deadline, .. } => {
                 Some(deadline)
             }
-            State::Ready { .. } => self.expires,
+            State::Ready { .. } => self.expires.into_iter().chain(self.silence.deadline()).min(),
             State::Ended(_) => None,
         };
         own.into_iter().chain(self.in_flight.next_deadline()).min()
@@ -300,38 +315,6 @@ impl Session {
     /// The table of calls, for the session after this one.
     pub fn into_in_flight(self) -> InFlight {
         self.in_flight
-    }
-
-    fn connected(&mut self, now: Instant) {
-        let mut filters = Vec::new();
-        if self.rules.response_filter {
-            filters.push(TopicFilter::for_responses(&self.own));
-        }
-        if self.rules.pushes {
-            filters.push(TopicFilter::for_pushes(&self.own));
-        }
-        self.actions.push_back(Action::Notice(Notice::Connected { link: self.link }));
-        let subscribe = |filter: &TopicFilter| Action::Subscribe { link: self.link, filter: filter.clone() };
-        self.actions.extend(filters.iter().map(subscribe));
-        if !self.rules.response_filter {
-            self.in_flight.open();
-        }
-        self.state = State::Subscribing { deadline: now + self.rules.patience, missing: filters };
-        self.ready_if_complete(now);
-    }
-
-    fn subscribed(&mut self, now: Instant, filter: &TopicFilter) {
-        if self.rules.response_filter && *filter == TopicFilter::for_responses(&self.own) {
-            self.in_flight.open();
-        }
-        self.ready_if_complete(now);
-    }
-
-    fn ready_if_complete(&mut self, now: Instant) {
-        if matches!(&self.state, State::Subscribing { missing, .. } if missing.is_empty()) {
-            self.state = State::Ready { since: now };
-            self.actions.push_back(Action::Notice(Notice::Ready { link: self.link }));
-        }
     }
 
     /// Ends a connection that stands.

@@ -86,6 +86,8 @@ faults! {
     Cut = 12.0,
     Reset = 8.0,
     HalfOpen = 6.0,
+    /// And the transport never notices.
+    HalfOpenForEver = 2.0,
     BrokerRestart = 4.0,
     Kick = 8.0,
     DuplicateDevice = 2.0,

@@ -223,10 +223,7 @@ impl World {
 
     /// The faults have ceased: it must become ready, and calls must be answered.
     fn recover(&mut self) {
-        // What nobody has noticed yet is a fault that has not ceased.
-        while self.watch.link().is_some_and(|link| self.links[&link].standing == Standing::HalfOpen) {
-            self.step(None);
-        }
+        self.notice_silence();
         for _ in 0..PROBES {
             let since = self.now;
             // It may grow: a fault may have become known to the device only after the last one.
@@ -255,6 +252,25 @@ impl World {
             }
         }
         panic!("{PROBES} calls after the last fault and none was accepted: {:?}", self.lifecycle);
+    }
+
+    /// What nobody has noticed yet is a fault that has not ceased. A transport that notices nothing leaves it to calls.
+    fn notice_silence(&mut self) {
+        let config = &self.plan.config;
+        let patience = HOUR.max(2 * config.detect_dead_peer()) + 3 * (config.call_deadline() + self.plan.lateness);
+        let (deadline, latest) = (config.call_deadline() + self.plan.lateness, self.now + patience);
+        let is_silent = |world: &Self| {
+            let link = world.watch.link();
+            world.watch.closed.is_none() && link.is_some_and(|link| world.links[&link].standing == Standing::HalfOpen)
+        };
+        while is_silent(self) {
+            assert!(self.now < latest, "never noticed: {:?}", self.lifecycle);
+            self.submit(Wish::Plain);
+            let by = self.now + deadline;
+            while is_silent(self) && self.now < by {
+                self.step(Some(by));
+            }
+        }
     }
 
     /// The longest that recovery may take: every attempt that it needs, and every hold-off that is legitimate.

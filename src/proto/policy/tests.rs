@@ -19,7 +19,12 @@ fn columns(cause: Cause) -> [Option<Situation>; 4] {
     let onboarding = |standing| Situation { phase: Phase::Onboarding, standing, was_stable: false, ..CALM };
     let at_default = !matches!(
         cause,
-        Cause::Kicked | Cause::SubscribeTimedOut | Cause::TokenRefused | Cause::TargetGone | Cause::EndpointExpired
+        Cause::Kicked
+            | Cause::SubscribeTimedOut
+            | Cause::TokenRefused
+            | Cause::TargetGone
+            | Cause::Unanswered
+            | Cause::EndpointExpired
     );
     let only_at_default = matches!(
         cause,
@@ -33,7 +38,10 @@ fn columns(cause: Cause) -> [Option<Situation>; 4] {
         cause,
         Cause::NameNotResolved | Cause::Tcp | Cause::Tls | Cause::WebSocket | Cause::ConnectTimedOut | Cause::Config
     ) || matches!(cause, Cause::Refused(_));
-    let ready_only = matches!(cause, Cause::Kicked | Cause::TokenRefused | Cause::TargetGone | Cause::EndpointExpired);
+    let ready_only = matches!(
+        cause,
+        Cause::Kicked | Cause::TokenRefused | Cause::TargetGone | Cause::Unanswered | Cause::EndpointExpired
+    );
     let subscribes = matches!(cause, Cause::SubscriptionRefused | Cause::SubscribeTimedOut);
     let standing = match cause {
         Cause::TokenRefused | Cause::TargetGone => Standing::Void,

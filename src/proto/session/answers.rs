@@ -12,6 +12,7 @@ use crate::topic::{Route, Topic};
 
 impl Session {
     pub(super) fn receive(&mut self, now: Instant, publish: Publish) {
+        self.silence.broken(now);
         match publish.topic.route(&self.own) {
             Route::Push if self.rules.pushes => self.actions.push_back(Action::Push(publish.payload)),
             Route::Push => self.counters.unwanted_pushes += 1,
@@ -83,6 +84,9 @@ impl Session {
 
     /// Tells the caller that there is no answer, or takes it for the client's own call.
     pub(super) fn failed(&mut self, now: Instant, call: CallId, error: RequestError) {
+        if error == RequestError::TimedOut {
+            self.silence.unanswered();
+        }
         if self.doubt.is_own(call) {
             self.doubt.answered(now, None);
             return;

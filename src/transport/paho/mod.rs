@@ -14,6 +14,12 @@
 //! - **A PUBLISH whose topic is not UTF-8 or has a NUL aborts the process**, inside paho's wrapper, where nothing can
 //!   catch it. Whoever can write into the connection can do that, so use TLS. The packet code of this crate refuses
 //!   such a packet; [`Transport`] is the place for a link without the C library.
+//! - **A WebSocket message that ends in the middle of a packet, and then the connection's end**, may leave the link standing
+//!   for ever: nothing is reported, not even by the keep-alive, or the process is aborted by what is taken for a topic. A
+//!   session notices it by its calls ([`SessionError::Unanswered`](crate::proto::SessionError::Unanswered)).
+//! - What a WebSocket connection left behind when it was cut within a message disturbs the next ones: some connects fail,
+//!   six in a row were seen, and then it works again.
+//! - While a WebSocket upgrade waits for the peer's answer, nothing is received on any other link of the process.
 //! - The library allocates what a broker announces, up to 256 MiB, before [`ConnectOptions::max_payload`] can end the
 //!   link.
 //! - Over TLS and WebSocket the library resolves the host name once more by itself, under its global lock, right after

@@ -29,6 +29,9 @@ impl World {
                 let noticed = self.plan.config.detect_dead_peer().mul_f64(self.rng.f64());
                 self.after(noticed, Due::End(link, LinkErrorKind::KeepAlive));
             }
+            (Fault::HalfOpenForEver, Some(link)) => {
+                self.links.get_mut(&link).expect("current").standing = Standing::HalfOpen;
+            }
             (Fault::BrokerRestart, _) => {
                 let down = match self.rng.u8(..3) {
                     0 => Down::Refuses,
