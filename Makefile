@@ -18,6 +18,9 @@ test: test-packages ## Run every test: unit, property, simulation, real sockets,
 interop: test-packages ## Run only the tests against mosquitto and Python's paho
 	THINGIF_FOREIGN_PROGRAMS=required $(CARGO) test --locked --test interop
 
+fault-matrix: build-packages ## Everything that can go wrong, over each transport, on real sockets; prints what was seen in each
+	$(CARGO) test --locked --test fault_matrix
+
 # Floors 0 and 1 alone, optimised: some thousand schedules a second. SEED=123 TRACE=1 shows one of them step by step.
 simulate: build-packages ## A million seeded schedules in virtual time; SEEDS=n for n of them, SEED=n TRACE=1 for one
 	SIMULATION_SEEDS=$(or $(SEEDS),1000000) SIMULATION_FIRST_SEED=$(FIRST_SEED) SIMULATION_SEED=$(SEED) SIMULATION_TRACE=$(TRACE) \
@@ -59,4 +62,4 @@ test-packages:
 instruction-packages:
 	@bash .ci/install instructions
 
-.PHONY: help demo test interop simulate fuzz soak bench check-instructions lint build-packages test-packages instruction-packages
+.PHONY: help demo test interop fault-matrix simulate fuzz soak bench check-instructions lint build-packages test-packages instruction-packages
