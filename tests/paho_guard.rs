@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use certificates::Authority;
 use mqtt_broker::{Broker, Manners};
-use subprocess::{descriptors, isolated, resident, threads};
+use subprocess::{descriptors, isolated, open_files, resident, threads};
 use thingif::ids::ClientId;
 use thingif::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind, RefusedReason, Scheme};
 use thingif::transport::paho::{Options, Paho, Tls};
@@ -86,7 +86,7 @@ async fn eventually(what: &str, condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never came true: {what}"));
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never came true: {what}; open: {:#?}", open_files()));
 }
 
 /// Runs `work` twice; after the second time no more descriptors and threads may be in use than after the first.

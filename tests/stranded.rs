@@ -2,6 +2,8 @@
 //! is ready again without anybody's help, or it says why it gave up.
 #![cfg(all(feature = "paho", feature = "cloud"))]
 
+#[path = "support/certificates.rs"]
+mod certificates;
 mod cloud_support;
 
 use std::net::SocketAddr;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use certificates::Authority;
 use cloud_support::{APP, KEY, Served, basic, onboard, options, user};
 use http::{Request, StatusCode};
 use thingif::client::vault::{FileVault, VaultKey};
@@ -18,6 +21,7 @@ use thingif::cloud::{Advertise, Cloud, Location};
 use thingif::config::{Config, Identity};
 use thingif::edge::{Config as EdgeConfig, Edge, Listeners, Registry};
 use thingif::ids::VendorThingId;
+use thingif::mqtt::Scheme;
 use thingif::transport::paho::{Options as PahoOptions, Paho};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -32,6 +36,8 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 /// An edge and a cloud, as `serve` puts them together. Its MQTT port is its own; devices find it by the answer of their
 /// onboarding.
 struct Service {
+    scheme: Scheme,
+    authority: Authority,
     mqtt: SocketAddr,
     served: Served,
     registry: Registry,
@@ -41,18 +47,37 @@ struct Service {
 
 impl Service {
     async fn start(store: Location) -> Self {
+        Self::start_over(Scheme::Mqtt, store).await
+    }
+
+    async fn start_over(scheme: Scheme, store: Location) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let mqtt = listener.local_addr().expect("bound");
+        let authority = Authority::new();
+        let (mut listeners, mut advertise) = (Listeners::default(), Advertise::default());
+        let (listens, port) = match scheme {
+            Scheme::Mqtt => (&mut listeners.mqtt, &mut advertise.tcp),
+            Scheme::Mqtts => (&mut listeners.mqtts, &mut advertise.ssl),
+            Scheme::Ws => (&mut listeners.ws, &mut advertise.ws),
+            Scheme::Wss => (&mut listeners.wss, &mut advertise.wss),
+        };
+        (*listens, *port) = (Some(listener), Some(mqtt.port()));
+        listeners.tls = scheme.is_tls().then(|| authority.issue("127.0.0.1").server(None));
         let mut options = options();
-        options.store = store;
-        options.advertise = Advertise { tcp: Some(mqtt.port()), ..Advertise::default() };
+        (options.store, options.advertise) = (store, advertise);
         let registry = Registry::new();
         let cloud = Cloud::open(options, Arc::new(registry.clone())).expect("opens");
         let edge = Edge::new(cloud.service(), cloud.clone(), registry.clone(), EdgeConfig::default());
         let (stop, stopped) = oneshot::channel();
-        let listeners = Listeners { mqtt: Some(listener), ..Listeners::default() };
         let edge = tokio::spawn(edge.run(listeners, stopped));
-        Self { mqtt, served: Served::start(cloud).await, registry, stop, edge }
+        Self { scheme, authority, mqtt, served: Served::start(cloud).await, registry, stop, edge }
+    }
+
+    /// A transport that trusts it.
+    fn transport(&self) -> Paho {
+        let mut options = PahoOptions::default();
+        options.tls.ca_file = Some(self.authority.file.clone());
+        Paho::new(options).expect("starts")
     }
 
     async fn stop(self) {
@@ -109,8 +134,12 @@ impl Drop for FrontDoor {
 }
 
 fn config(broker: SocketAddr, vendor: &str, password: &str, app_key: &str) -> Config {
+    config_over(Scheme::Mqtt, broker, vendor, password, app_key)
+}
+
+fn config_over(scheme: Scheme, broker: SocketAddr, vendor: &str, password: &str, app_key: &str) -> Config {
     let identity = Identity::vendor_thing(VendorThingId::new(vendor).expect("valid"), password.into());
-    let broker = format!("mqtt://{broker}").parse().expect("an address");
+    let broker = format!("{scheme}://{broker}").parse().expect("an address");
     Config::new(broker, APP.parse().expect("valid"), app_key.into(), identity)
         .and_then(|config| config.with_backoff(50 * MILLISECOND, 400 * MILLISECOND))
         .and_then(|config| config.with_connect_timeout(Duration::from_secs(20)))
@@ -235,6 +264,32 @@ async fn a_device_whose_credential_was_revoked_is_given_another() {
     assert_eq!(device.put_state().await, StatusCode::NO_CONTENT, "the thing is the same");
     device.close().await;
     service.stop().await;
+}
+
+#[tokio::test]
+async fn whatever_it_connects_over_it_comes_back() {
+    for scheme in [Scheme::Mqtts, Scheme::Ws, Scheme::Wss] {
+        let service = Service::start_over(scheme, Location::Memory).await;
+        let config = config_over(service.scheme, service.mqtt, "lamp", "pw", KEY);
+        let mut device = Device::of(client::connect(config, service.transport()).await);
+        assert_eq!(device.put_state().await, StatusCode::CREATED, "{scheme}");
+
+        let credential = device.client.credential();
+        let token = credential.access_token.expose().as_str();
+        service.delete(&format!("installations/{}", credential.endpoint.installation_id), token).await;
+        let seen = device.until_ready().await;
+        assert_eq!(onboardings(&seen), 1, "{scheme}: {seen:?}");
+        assert_eq!(device.put_state().await, StatusCode::NO_CONTENT, "{scheme}: the thing is the same");
+
+        let (thing, token) = (device.thing(), device.client.credential().access_token);
+        service.delete(&format!("things/{thing}"), token.expose().as_str()).await;
+        let seen = device.until_ready().await;
+        assert_eq!(onboardings(&seen), 1, "{scheme}: {seen:?}");
+        assert_ne!(device.thing(), thing);
+        assert_eq!(device.put_state().await, StatusCode::CREATED, "{scheme}: a thing without a past");
+        device.close().await;
+        service.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -67,6 +67,20 @@ pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("procfs").count() - 1
 }
 
+/// What they are, to be shown.
+#[cfg(target_os = "linux")]
+pub fn open_files() -> Vec<String> {
+    let shown = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.ok()?.path();
+        Some(format!("{} {}", path.file_name()?.display(), std::fs::read_link(&path).ok()?.display()))
+    };
+    let mut open: Vec<_> = std::fs::read_dir("/proc/self/fd").expect("procfs").filter_map(shown).collect();
+    for table in ["tcp", "unix"] {
+        open.extend(std::fs::read_to_string(format!("/proc/self/net/{table}")).ok());
+    }
+    open
+}
+
 /// Names of the threads of this process, in order.
 #[cfg(target_os = "linux")]
 pub fn threads() -> Vec<String> {
