@@ -9,6 +9,7 @@
 mod naive;
 
 mod mutate;
+mod spans;
 mod targets;
 
 use std::cell::Cell;

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use thingif::capture;
 use thingif::frame::{self, Frame};
 use thingif::ids::{AppId, ClientId};
-use thingif::mqtt::packet::{self, Decoded, Decoder, Limits, Protocol};
+use thingif::mqtt::packet::{self, Decoded, Decoder, Limits, Packet, Protocol};
 use thingif::thing_if::{
     ActionResultsUpdate, BucketEvent, Command, CommandPush, CommandRequest, Commands, Credential, ErrorBody,
     InstallationRequest, InvalidBody, MqttEndpoint, OnboardingAnswer, OnboardingRequest, Push, TriggerRequest,
@@ -15,6 +15,7 @@ use thingif::topic::{Route, Topic, TopicFilter};
 
 use crate::Target;
 use crate::naive::{self, NaiveStart};
+use crate::spans;
 
 /// A text that stands in the corpus where secrets stand; no error may repeat it.
 const SECRET: &str = "s3cr3t";
@@ -164,7 +165,19 @@ fn packets(input: &[u8]) {
     }
     assert_eq!(pieces, whole);
     assert_eq!(cut_end, end);
-    for decoded in whole {
+    for (decoded, (kind, remaining)) in whole.into_iter().zip(spans::packets(input)) {
+        assert_eq!(matches!(decoded, Decoded::Oversize(_) | Decoded::Packet(Packet::Publish(_))), kind == 3);
+        match &decoded {
+            Decoded::Packet(Packet::Publish(publish)) => {
+                let id = if publish.id.is_some() { 2 } else { 0 };
+                assert_eq!(2 + publish.topic.as_str().len() + id + publish.payload.len(), remaining);
+            }
+            Decoded::Oversize(oversize) => {
+                let id = if oversize.id.is_some() { 2 } else { 0 };
+                assert_eq!(2 + oversize.topic.as_str().len() + id + oversize.len, remaining);
+            }
+            _ => assert!(remaining <= limits().max_control),
+        }
         let Decoded::Packet(packet) = decoded else { continue };
         for protocol in [Protocol::V31, Protocol::V311] {
             let mut written = BytesMut::new();
