@@ -1,6 +1,7 @@
 //! Why a call brought no answer, in a form that also crosses the local socket.
 
-use crate::cli::exit::{Exit, Failure, with_causes};
+use crate::cli::exit::{Exit, Failure};
+use crate::client::causes::with_causes;
 use crate::proto::{NotSent, RequestError};
 
 /// What became of a call that has no answer.

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::cli::exit::{Failure, with_causes};
+use crate::cli::exit::Failure;
 use crate::cli::tls_args::TlsFiles;
+use crate::client::causes::with_causes;
 use crate::client::vault::{VaultError, private_file};
 use crate::ids::VendorThingId;
 use crate::mqtt::{Endpoint, Scheme};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use tokio::task::spawn_blocking;
 
 use crate::cli::credential_file::{Onboarded, Settings};
-use crate::cli::exit::with_causes;
+use crate::client::causes::with_causes;
+
 use crate::client::vault::{Vault, VaultError, VaultKey, private_file};
 use crate::thing_if::Credential;
 use crate::transport::BoxFuture;

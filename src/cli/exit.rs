@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use http::StatusCode;
 
+use crate::client::causes::with_causes;
 use crate::mqtt::{LinkError, LinkErrorKind};
 use crate::proto::{ConnectError, OnboardingError, SessionError};
 
@@ -32,18 +33,6 @@ pub(crate) enum Exit {
     Certificate = 60,
     /// The broker or the service refused who we are.
     LoginRefused = 67,
-}
-
-/// An error with its causes, outermost first.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Why a verb did not do what it was asked.

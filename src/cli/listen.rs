@@ -15,10 +15,11 @@ use crate::cli::connection_lock::{self, ConnectionLock, LOCK_PATIENCE, Taken};
 use crate::cli::credential_file::CredentialArgs;
 use crate::cli::credential_vault::CredentialVault;
 use crate::cli::exec::Exec;
-use crate::cli::exit::{Failure, with_causes};
+use crate::cli::exit::Failure;
 use crate::cli::thing_args::ThingArgs;
 use crate::cli::tls_args::TlsArgs;
 use crate::cli::{duration_arg, local_socket, output, session};
+use crate::client::causes::with_causes;
 use crate::client::commands::{self, CommandEvent, CommandEvents, Commands, FileJournal};
 use crate::client::{self, Client, Connection, Notice, Notices, Push, Pushes};
 

@@ -12,8 +12,9 @@ use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::cli::advertise_arg::AdvertiseArg;
-use crate::cli::exit::{Failure, with_causes};
+use crate::cli::exit::Failure;
 use crate::cli::server_tls::ServerTls;
+use crate::client::causes::with_causes;
 use crate::cloud::{self, Advertise, Cloud};
 use crate::edge::{self, Edge, Listeners, Registry};
 use crate::mqtt::Scheme;

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::credential_file::{self, Onboarded, Settings};
-use crate::cli::exit::{Exit, Failure, with_causes};
+use crate::cli::exit::{Exit, Failure};
 use crate::cli::thing_args::{Named, ThingArgs};
 use crate::cli::tls_args::{TlsArgs, TlsFiles};
 use crate::cli::{secret_input, tls_probe};
+use crate::client::causes::with_causes;
 use crate::config::{Config, Identity};
 use crate::mqtt::{Endpoint, LinkErrorKind};
 use crate::proto::{ConnectError, OnboardingError};

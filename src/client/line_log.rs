@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::causes::with_causes;
 use super::vault::private_file;
 
 /// Hexadecimal digits before each line that tell whether it is whole: the beginning of its SHA-256.
@@ -142,7 +143,7 @@ impl LineLog {
 
 /// The whole text. Bytes behind the last LF that are no UTF-8 are a torn line as well.
 fn read(path: &Path, max_len: u64) -> io::Result<String> {
-    let Some(bytes) = private_file::read(path, max_len).map_err(|error| wrong(path, error.in_full()))? else {
+    let Some(bytes) = private_file::read(path, max_len).map_err(|error| wrong(path, with_causes(&error)))? else {
         return Ok(String::new());
     };
     match std::str::from_utf8(&bytes) {

@@ -63,6 +63,7 @@
 //! Everything here needs a tokio runtime with its clock enabled.
 
 mod call;
+pub(crate) mod causes;
 pub mod commands;
 mod connection;
 mod handle;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::timeout;
 
+use super::causes::with_causes;
 use super::vault::{Vault, VaultKey};
 use crate::config::Config;
 use crate::proto::{ConnectError, LinkId};
@@ -45,7 +46,7 @@ impl Storing {
             None => Box::pin(std::future::ready(Ok(()))),
             Some((vault, key)) => {
                 let (vault, key) = (vault.clone(), key.clone());
-                Box::pin(async move { vault.store(&key, &credential).await.map_err(|error| error.in_full()) })
+                Box::pin(async move { vault.store(&key, &credential).await.map_err(|error| with_causes(&error)) })
             }
         };
         self.current = Some((link, stored));
@@ -84,8 +85,8 @@ pub(super) async fn load(
     let reason = match timeout(limit, vault.load(key)).await {
         Ok(Ok(None)) => return Ok((config, None)),
         Ok(Ok(Some(credential))) => return Ok((config.with_resume(credential), None)),
-        Ok(Err(error)) if error.is_misconfiguration() => return Err(ConnectError::Vault(error.in_full())),
-        Ok(Err(error)) => error.in_full(),
+        Ok(Err(error)) if error.is_misconfiguration() => return Err(ConnectError::Vault(with_causes(&error))),
+        Ok(Err(error)) => with_causes(&error),
         Err(_) => format!("the vault did not answer within {limit:?}"),
     };
     Ok((config, Some(reason)))

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::event::trace;
 use super::service::{Failure, Listed, Missed, Service, clock};
 use super::{Actuator, CommandEvent, Journal, ReceivedCommand, Rules, Tap, Unsettled};
+use crate::client::causes::with_causes;
 use crate::client::{Notice, Notices, Push, Pushes, lossy};
 use crate::ids::{CommandId, ThingId};
 use crate::thing_if::{self, ActionResults};
@@ -267,7 +268,7 @@ impl Run {
             Err(Failure::Status(status)) if is_final(status) => CommandEvent::ReportRefused(command, status),
             Err(failure) => {
                 self.postponed.push(report);
-                return self.events.tell(CommandEvent::ReportPostponed(command, in_full(&failure)));
+                return self.events.tell(CommandEvent::ReportPostponed(command, with_causes(&failure)));
             }
         };
         if let Err(error) = self.journal.settle(&report.command).await {
@@ -288,7 +289,7 @@ impl Run {
             }
             Err(failure) => {
                 self.list_failed = true;
-                self.events.tell(CommandEvent::ListFailed(in_full(&failure)));
+                self.events.tell(CommandEvent::ListFailed(with_causes(&failure)));
             }
         }
     }
@@ -364,16 +365,4 @@ async fn finish(journal: &dyn Journal, command: &CommandId, results: &ActionResu
     if let Err(error) = journal.finish(command, results).await {
         tracing::warn!(%error, %command, "the journal of commands cannot be written");
     }
-}
-
-/// An error with its causes.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -125,23 +125,12 @@ impl VaultError {
             Self::Corrupt { .. } | Self::OtherKey { .. } | Self::Io { .. } | Self::Other(_) => false,
         }
     }
-
-    /// The error with its causes, in one line.
-    pub(crate) fn in_full(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::causes::with_causes;
 
     #[test]
     fn a_refusal_says_what_to_do() {
@@ -167,7 +156,7 @@ mod tests {
         assert!(denied.is_misconfiguration());
         let broken = VaultError::io("read", "/v", io::Error::from_raw_os_error(5));
         assert!(!broken.is_misconfiguration());
-        assert!(broken.in_full().starts_with("cannot read /v: "), "{}", broken.in_full());
+        assert!(with_causes(&broken).starts_with("cannot read /v: "), "{}", with_causes(&broken));
         assert!(!VaultError::other("the chip is silent").is_misconfiguration());
     }
 }
