@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use thingif::capture;
 use thingif::frame::{self, Frame};
 use thingif::ids::{AppId, ClientId};
-use thingif::mqtt::packet::{self, Decoded, Decoder, Limits, Packet, Protocol};
+use thingif::mqtt::packet::{self, Connect, Decoded, Decoder, Limits, Packet, Protocol};
 use thingif::thing_if::{
     ActionResultsUpdate, BucketEvent, Command, CommandPush, CommandRequest, Commands, Credential, ErrorBody,
     InstallationRequest, InvalidBody, MqttEndpoint, OnboardingAnswer, OnboardingRequest, Push, TriggerRequest,
@@ -139,9 +139,14 @@ fn topics(input: &[u8]) {
     }
     if let Ok(text) = std::str::from_utf8(input) {
         match TopicFilter::new(text) {
-            Ok(filter) => assert_eq!(filter.as_str(), text),
-            Err(error) => says_nothing_secret(&error),
+            Ok(filter) => assert!(filter.as_str() == text && is_filter(text)),
+            Err(error) => {
+                says_nothing_secret(&error);
+                assert!(!is_filter(text), "{text:?}");
+            }
         }
+        let fits = text.len() < 20_000 && text.starts_with('/') && !text.contains('\0');
+        assert!(!fits || Topic::for_call(&own, text).is_ok(), "{text:?}");
         if let Ok(topic) = Topic::for_call(&own, text) {
             assert!(!topic.as_str().contains(['+', '#', '\0']), "{topic}");
             assert_eq!(topic.route(&own), Route::Response);
@@ -176,6 +181,7 @@ fn packets(input: &[u8]) {
                 let id = if oversize.id.is_some() { 2 } else { 0 };
                 assert_eq!(2 + oversize.topic.as_str().len() + id + oversize.len, remaining);
             }
+            Decoded::Packet(Packet::Connect(connect)) => assert!(texts(connect).all(|text| !text.contains('\0'))),
             _ => assert!(remaining <= limits().max_control),
         }
         let Decoded::Packet(packet) = decoded else { continue };
@@ -189,6 +195,22 @@ fn packets(input: &[u8]) {
             }
         }
     }
+}
+
+/// As MQTT 3.1.1 §4.7.1 has it.
+fn is_filter(text: &str) -> bool {
+    let levels: Vec<&str> = text.split('/').collect();
+    let is_good = |(index, level): (usize, &&str)| match *level {
+        "+" => true,
+        "#" => index + 1 == levels.len(),
+        level => !level.contains(['+', '#']),
+    };
+    (1..=65_535).contains(&text.len()) && !text.contains('\0') && levels.iter().enumerate().all(is_good)
+}
+
+fn texts(connect: &Connect) -> impl Iterator<Item = &str> {
+    let will = connect.will.as_ref().map(|will| will.topic.as_str());
+    [Some(connect.client_id.as_str()), connect.username.as_deref(), will].into_iter().flatten()
 }
 
 /// Small ones, so that the bounds are met.
