@@ -1,6 +1,7 @@
 //! What reads, and what must hold of it whatever it is given. A target panics when something does not hold.
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thingif::capture;
@@ -70,6 +71,10 @@ fn frames(input: &[u8]) {
     let request = frame::decode_request(&topic, Bytes::copy_from_slice(input));
     let response = frame::decode_response(Bytes::copy_from_slice(input));
     let id = frame::request_id(input);
+    // Also of what is no frame: half an id would be another one.
+    let ends_a_line =
+        |id: &HeaderValue| input.split(|&b| b == b'\n').any(|line| line.trim_ascii().ends_with(id.as_bytes()));
+    assert!(id.as_ref().is_none_or(ends_a_line), "{id:?}");
     let (frame, read) = match (parsed, read) {
         (Err(error), None) => {
             assert!(error.offset() <= input.len(), "{error}");
