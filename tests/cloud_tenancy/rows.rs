@@ -1,0 +1,328 @@
+//! Every route, what it asks for, and what each stranger is told there.
+
+/// Who asks for something of the home application. In this order the expectations of a row stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stranger {
+    /// Nothing says who it is.
+    Nobody,
+    /// A token that nobody has.
+    Nonsense,
+    /// `Authorization: Basic` of the other application.
+    ForeignKey,
+    /// `X-Kii-AppID` and `X-Kii-AppKey` of the other application.
+    ForeignHeaders,
+    /// Who owns the thing of the same id in the other application.
+    ForeignOwner,
+    /// Who owns another thing there.
+    ForeignNeighbour,
+    /// The thing of the same ids in the other application.
+    ForeignThing,
+    /// The owner in the other application, with the id and the key of this one beside the token.
+    ForeignOwnerWithKey,
+    /// Who owns another thing in this application.
+    Neighbour,
+    /// Another thing in this application.
+    NeighbourThing,
+}
+
+pub(crate) const STRANGERS: [Stranger; 10] = [
+    Stranger::Nobody,
+    Stranger::Nonsense,
+    Stranger::ForeignKey,
+    Stranger::ForeignHeaders,
+    Stranger::ForeignOwner,
+    Stranger::ForeignNeighbour,
+    Stranger::ForeignThing,
+    Stranger::ForeignOwnerWithKey,
+    Stranger::Neighbour,
+    Stranger::NeighbourThing,
+];
+
+/// Who may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rightful {
+    /// Whoever has the application's key.
+    Key,
+    /// The thing's owner.
+    Owner,
+    /// The thing itself.
+    Thing,
+}
+
+/// One route and method, or one way to use it. In `path` and `body`, names in braces are filled in: `{app} {thing} {vendor}
+/// {command} {installation} {registration} {owner} {login} {user_password} {thing_password}`.
+pub(crate) struct Row {
+    pub(crate) method: &'static str,
+    /// As the router has it.
+    pub(crate) route: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) media_type: &'static str,
+    pub(crate) body: &'static str,
+    /// Who may, and the status that it gets.
+    pub(crate) rightful: (Rightful, u16),
+    /// What each of [`STRANGERS`] is told.
+    pub(crate) strangers: [&'static str; STRANGERS.len()],
+    /// What is said to someone rightful in the other application that names something of this one there. The same, to the
+    /// letter, as of what exists nowhere.
+    pub(crate) elsewhere: &'static str,
+}
+
+const UNAUTHORIZED: &str = "401 UNAUTHORIZED";
+const WRONG_TOKEN: &str = "403 WRONG_TOKEN";
+const INVALID_GRANT: &str = "400 invalid_grant";
+
+/// What needs a token: none is 401, one of another application is as unknown as nonsense, one of this application that
+/// does not reach so far is 401.
+const BY_TOKEN: [&str; 10] = [
+    UNAUTHORIZED, // Nobody
+    WRONG_TOKEN,  // Nonsense
+    UNAUTHORIZED, // ForeignKey
+    UNAUTHORIZED, // ForeignHeaders
+    WRONG_TOKEN,  // ForeignOwner
+    WRONG_TOKEN,  // ForeignNeighbour
+    WRONG_TOKEN,  // ForeignThing
+    WRONG_TOKEN,  // ForeignOwnerWithKey
+    UNAUTHORIZED, // Neighbour
+    UNAUTHORIZED, // NeighbourThing
+];
+
+/// What needs the application's key: a token, whoever's, is none.
+const BY_KEY: [&str; 10] = [UNAUTHORIZED; 10];
+
+/// Logging in needs no key, but a key that is sent must be that of the application in the path. The bodies have the
+/// password of the other application.
+const BY_PASSWORD: [&str; 10] = [
+    INVALID_GRANT, // Nobody
+    INVALID_GRANT, // Nonsense
+    UNAUTHORIZED,  // ForeignKey
+    UNAUTHORIZED,  // ForeignHeaders
+    INVALID_GRANT, // ForeignOwner
+    INVALID_GRANT, // ForeignNeighbour
+    INVALID_GRANT, // ForeignThing
+    INVALID_GRANT, // ForeignOwnerWithKey
+    INVALID_GRANT, // Neighbour
+    INVALID_GRANT, // NeighbourThing
+];
+
+/// Where the key says which application is meant. Those who send one send the password of the other application.
+const BY_KEY_AND_PASSWORD: [&str; 10] = [
+    UNAUTHORIZED,  // Nobody
+    UNAUTHORIZED,  // Nonsense
+    INVALID_GRANT, // ForeignKey
+    INVALID_GRANT, // ForeignHeaders
+    UNAUTHORIZED,  // ForeignOwner
+    UNAUTHORIZED,  // ForeignNeighbour
+    UNAUTHORIZED,  // ForeignThing
+    INVALID_GRANT, // ForeignOwnerWithKey
+    UNAUTHORIZED,  // Neighbour
+    UNAUTHORIZED,  // NeighbourThing
+];
+
+const STATES: &str = "/thing-if/apps/{app}/targets/{target}/states";
+const COMMANDS: &str = "/thing-if/apps/{app}/targets/{target}/commands";
+const COMMAND: &str = "/thing-if/apps/{app}/targets/{target}/commands/{command}";
+const RESULTS: &str = "/thing-if/apps/{app}/targets/{target}/commands/{command}/action-results";
+const ONBOARDINGS: &str = "/thing-if/apps/{app}/onboardings";
+const TOKEN: &str = "/api/apps/{app}/oauth2/token";
+const INSTALLATION: &str = "/api/apps/{app}/installations/{installation}";
+const THING: &str = "/api/apps/{app}/things/{thing}";
+
+const JSON: &str = "application/json";
+
+/// What deletes comes last, because each row is also tried by who may.
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        method: "PUT",
+        route: STATES,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/states",
+        media_type: JSON,
+        body: r#"{"power":"stolen"}"#,
+        rightful: (Rightful::Thing, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "GET",
+        route: STATES,
+        path: "/thing-if/apps/{app}/targets/THING:{thing}/states",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Owner, 200),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "POST",
+        route: COMMANDS,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/commands",
+        media_type: JSON,
+        body: r#"{"issuer":"user:{owner}","schema":"S","schemaVersion":1,"actions":[{"unlock":{}}]}"#,
+        rightful: (Rightful::Owner, 201),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "GET",
+        route: COMMANDS,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/commands?bestEffortLimit=5",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Thing, 200),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "GET",
+        route: COMMAND,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/commands/{command}",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Owner, 200),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "PUT",
+        route: RESULTS,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/commands/{command}/action-results",
+        media_type: JSON,
+        body: r#"{"actionResults":[{"on":{"succeeded":true}}]}"#,
+        rightful: (Rightful::Thing, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "POST",
+        route: ONBOARDINGS,
+        path: ONBOARDINGS,
+        media_type: "application/vnd.kii.OnboardingWithVendorThingIDByThing+json",
+        body: r#"{"vendorThingID":"{vendor}","thingPassword":"{thing_password}"}"#,
+        rightful: (Rightful::Key, 200),
+        strangers: BY_TOKEN,
+        // The maker's id is the thing of this application that has it.
+        elsewhere: "401 WRONG_PASSWORD",
+    },
+    Row {
+        method: "POST",
+        route: ONBOARDINGS,
+        path: ONBOARDINGS,
+        media_type: "application/vnd.kii.OnboardingWithVendorThingIDByOwner+json",
+        body: r#"{"vendorThingID":"{vendor}","thingPassword":"{thing_password}","owner":"USER:{owner}"}"#,
+        rightful: (Rightful::Owner, 200),
+        strangers: BY_TOKEN,
+        elsewhere: UNAUTHORIZED,
+    },
+    Row {
+        method: "POST",
+        route: ONBOARDINGS,
+        path: ONBOARDINGS,
+        media_type: "application/vnd.kii.OnboardingWithThingIDByThing+json",
+        body: r#"{"thingID":"{thing}","thingPassword":"{thing_password}"}"#,
+        rightful: (Rightful::Key, 200),
+        strangers: BY_TOKEN,
+        elsewhere: "404 THING_NOT_FOUND",
+    },
+    Row {
+        method: "POST",
+        route: ONBOARDINGS,
+        path: ONBOARDINGS,
+        media_type: "application/vnd.kii.OnboardingWithThingIDByOwner+json",
+        body: r#"{"thingID":"{thing}","thingPassword":"{thing_password}","owner":"USER:{owner}"}"#,
+        rightful: (Rightful::Owner, 200),
+        strangers: BY_TOKEN,
+        elsewhere: UNAUTHORIZED,
+    },
+    Row {
+        method: "POST",
+        route: "/api/apps/{app}/users",
+        path: "/api/apps/{app}/users",
+        media_type: JSON,
+        body: r#"{"loginName":"new-{login}","password":"long enough"}"#,
+        rightful: (Rightful::Key, 201),
+        strangers: BY_KEY,
+        // That the name is taken in one application is not to be seen in another.
+        elsewhere: "201",
+    },
+    Row {
+        method: "POST",
+        route: TOKEN,
+        path: TOKEN,
+        media_type: JSON,
+        body: r#"{"username":"{login}","password":"{user_password}"}"#,
+        rightful: (Rightful::Key, 200),
+        strangers: BY_PASSWORD,
+        elsewhere: INVALID_GRANT,
+    },
+    Row {
+        method: "POST",
+        route: TOKEN,
+        path: TOKEN,
+        media_type: JSON,
+        body: r#"{"username":"VENDOR_THING_ID:{vendor}","password":"{thing_password}","grant_type":"password"}"#,
+        rightful: (Rightful::Key, 200),
+        strangers: BY_PASSWORD,
+        elsewhere: INVALID_GRANT,
+    },
+    Row {
+        method: "POST",
+        route: TOKEN,
+        path: TOKEN,
+        media_type: JSON,
+        body: r#"{"username":"THING_ID:{thing}","password":"{thing_password}","grant_type":"password"}"#,
+        rightful: (Rightful::Key, 200),
+        strangers: BY_PASSWORD,
+        elsewhere: INVALID_GRANT,
+    },
+    Row {
+        method: "POST",
+        route: "/api/oauth2/token",
+        path: "/api/oauth2/token",
+        media_type: JSON,
+        body: r#"{"username":"{login}","password":"{user_password}"}"#,
+        rightful: (Rightful::Key, 200),
+        strangers: BY_KEY_AND_PASSWORD,
+        elsewhere: INVALID_GRANT,
+    },
+    Row {
+        method: "DELETE",
+        route: INSTALLATION,
+        path: "/api/apps/{app}/installations/{installation}",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Owner, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 INSTALLATION_NOT_FOUND",
+    },
+    Row {
+        method: "DELETE",
+        route: INSTALLATION,
+        path: "/api/apps/{app}/installations/MQTT:{registration}",
+        media_type: "",
+        body: "",
+        // The row before has deleted it.
+        rightful: (Rightful::Owner, 404),
+        strangers: BY_TOKEN,
+        elsewhere: "404 INSTALLATION_NOT_FOUND",
+    },
+    Row {
+        method: "DELETE",
+        route: THING,
+        path: "/api/apps/{app}/things/{thing}",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Owner, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 THING_NOT_FOUND",
+    },
+    Row {
+        method: "DELETE",
+        route: THING,
+        path: "/api/apps/{app}/things/VENDOR_THING_ID:{vendor}",
+        media_type: "",
+        body: "",
+        // The row before has deleted it.
+        rightful: (Rightful::Owner, 404),
+        strangers: BY_TOKEN,
+        elsewhere: "404 THING_NOT_FOUND",
+    },
+];
