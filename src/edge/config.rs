@@ -38,6 +38,15 @@ pub struct Config {
     /// Pushes that wait for one connection to take them; more are dropped, counted and reported as
     /// [`PushOutcome::Overloaded`](super::PushOutcome::Overloaded). Default 64, at 4096 bytes each by the documentation.
     pub push_queue: usize,
+    /// Pushes that one connection may lose in a row, because its client takes nothing of what is written; one more ends
+    /// it, so that the client comes back and asks for what it has missed. Default 64. Those that are lost to a burst while the
+    /// client takes what it gets are dropped and counted, and end nothing.
+    pub max_dropped_pushes: usize,
+    /// Bytes of answers and pushes that wait for their connections, over all connections of a registry. Beyond, those that
+    /// hold the most are closed until an eighth of it is free, and counted as
+    /// [`outgoing_overflows`](super::Metrics::outgoing_overflows). Default 256 MiB. What TLS and WebSocket hold below, some
+    /// 16 KiB and a packet each, is not counted. With several edges on one registry, the one that was made last decides.
+    pub max_outgoing_total: usize,
     /// Bytes written for a connection but not taken by it, above which its requests are no longer read. Default 256 KiB.
     pub write_high_water: usize,
     /// A connection that takes not one byte of what is written for it in this time is closed. Default 30 s.
@@ -59,6 +68,8 @@ impl Default for Config {
             max_in_flight_total: 65_536,
             max_unreleased: 256,
             push_queue: 64,
+            max_dropped_pushes: 64,
+            max_outgoing_total: 256 * 1024 * 1024,
             write_high_water: 256 * 1024,
             write_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(5),
@@ -67,9 +78,20 @@ impl Default for Config {
 }
 
 impl Config {
+    pub(super) fn push_bounds(&self) -> PushBounds {
+        PushBounds { queue: self.push_queue, max_dropped: self.max_dropped_pushes }
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits { max_frame: self.max_frame, max_skip: self.max_skip, ..Limits::default() }
     }
+}
+
+/// How many pushes may wait for a connection, and how many it may lose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PushBounds {
+    pub(super) queue: usize,
+    pub(super) max_dropped: usize,
 }
 
 /// The `Retry-After` of a 503: long enough for a burst to pass, in seconds.

@@ -93,7 +93,7 @@ pub(super) fn not_connected(live: &Live, origin: Origin, connection: ConnectionI
 /// Writes what is left, says goodbye, and reads on for a moment: a socket closed with unread bytes is reset, and the
 /// reset would overtake the last answer.
 async fn close<W: Wire>(wire: &mut W, output: &mut Output, ending: Ending) {
-    if matches!(ending, Ending::Io(_) | Ending::SlowConsumer) {
+    if matches!(ending, Ending::Io(_)) || ending.is_deaf() {
         return;
     }
     let goodbye = async {
@@ -132,6 +132,10 @@ struct Connection<W, S> {
     is_flushed: bool,
     /// Answers that found no room in `output`; still in flight.
     staged: VecDeque<Answer>,
+    /// Bytes that are staged, as the session counts them.
+    staged_bytes: usize,
+    /// Bytes of what was in hand when the session was last told.
+    held: usize,
     /// Whether it is to end once everything is answered.
     is_finishing: bool,
     /// Requests accepted and not yet answered into `output`.
@@ -173,6 +177,8 @@ impl<W: Wire, S: Backend> Connection<W, S> {
             output,
             is_flushed: false,
             staged: VecDeque::new(),
+            staged_bytes: 0,
+            held: 0,
             is_finishing: false,
             in_flight: 0,
             unreleased: BTreeSet::new(),
@@ -194,11 +200,12 @@ impl<W: Wire, S: Backend> Connection<W, S> {
     async fn converse(mut self: Box<Self>) {
         let _until_goodbye = self.live.task();
         let ending = self.run().await;
+        let (_, pushes_dropped) = self.session.backlog();
         self.places = None;
         ending.count(self.live.registry.counters());
         self.live.registry.counters().undeliverable_answers.add_many(self.staged.len());
         let Peer { connection, client_id, .. } = &self.peer;
-        tracing::info!(connection = connection.0, %client_id, reason = %ending, "connection ended");
+        tracing::info!(connection = connection.0, %client_id, reason = %ending, pushes_dropped, "connection ended");
         close(&mut *self.wire, &mut self.output, ending).await;
     }
 
@@ -220,6 +227,7 @@ impl<W: Wire, S: Backend> Connection<W, S> {
                 break;
             }
         }
+        self.count_held();
         let is_idle = self.in_flight == 0 && self.output.is_empty() && self.is_flushed;
         if self.is_finishing && is_idle { Err(Ending::Shutdown) } else { Ok(()) }
     }
@@ -280,17 +288,34 @@ impl<W: Wire, S: Backend> Connection<W, S> {
             self.push(&payload);
         }
         if room {
+            self.staged_bytes = taken.answers.iter().map(Answer::size).sum();
+            self.held += self.staged_bytes;
             self.staged = taken.answers;
         }
         while self.has_room()
-            && let Some(Answer { topic, frame }) = self.staged.pop_front()
+            && let Some(answer) = self.staged.pop_front()
         {
             self.in_flight -= 1;
+            self.staged_bytes -= answer.size();
+            let Answer { topic, frame } = answer;
             if !publish(&mut self.output, &topic, &frame) {
                 self.live.registry.counters().undeliverable_answers.add();
             }
         }
         Ok(!room || !self.staged.is_empty())
+    }
+
+    /// Tells the session what is in hand.
+    fn count_held(&mut self) {
+        let held = self.staged_bytes + self.output.len();
+        if held != self.held {
+            self.session.recount(held, self.held);
+            let has_more = held > self.held;
+            self.held = held;
+            if has_more {
+                self.live.registry.relieve();
+            }
+        }
     }
 
     /// Writes; whether everything has left.

@@ -39,6 +39,8 @@ pub(super) enum Ending {
     Unreleased,
     /// The peer did not take what was written for it.
     SlowConsumer,
+    /// All connections together hold too much that waits to leave, and this one the most.
+    OutgoingFull,
     /// The edge shuts down.
     Shutdown,
 }
@@ -46,7 +48,12 @@ pub(super) enum Ending {
 impl Ending {
     /// Whether the peer may still want what is written for it, so that closing waits for it.
     pub(super) fn lingers(self) -> bool {
-        !matches!(self, Ending::Disconnect | Ending::Closed | Ending::Io(_) | Ending::Tls | Ending::SlowConsumer)
+        !matches!(self, Ending::Disconnect | Ending::Closed | Ending::Io(_) | Ending::Tls) && !self.is_deaf()
+    }
+
+    /// Whether the peer takes nothing, so that there is no use in a goodbye.
+    pub(super) fn is_deaf(self) -> bool {
+        matches!(self, Ending::SlowConsumer | Ending::OutgoingFull)
     }
 
     /// Counts it.
@@ -59,6 +66,7 @@ impl Ending {
                 counters.protocol_errors.add();
             }
             Ending::SlowConsumer => counters.slow_consumers.add(),
+            Ending::OutgoingFull => counters.outgoing_overflows.add(),
             Ending::Disconnect
             | Ending::Closed
             | Ending::Io(_)
@@ -87,6 +95,7 @@ impl fmt::Display for Ending {
             Ending::ServerPacket => f.write_str("the client sent a packet that only servers send"),
             Ending::Unreleased => f.write_str("too many QoS 2 packet identifiers without PUBREL"),
             Ending::SlowConsumer => f.write_str("the client does not take what is written for it"),
+            Ending::OutgoingFull => f.write_str("it holds the most of what waits to leave, and all hold too much"),
             Ending::Shutdown => f.write_str("the edge shuts down"),
         }
     }

@@ -71,6 +71,7 @@ pub(super) async fn run_lane<S: Backend>(
         } else {
             live.registry.counters().undeliverable_answers.add();
         }
+        live.registry.relieve();
         let next = session.next_in_lane(key);
         if next.is_none() || left >= ANSWERS_PER_WAKE {
             left = 0;

@@ -120,7 +120,9 @@ impl<S: Backend, D: Directory> Edge<S, D> {
     /// `registry` is filled with the connections; give a clone of it to whoever pushes. It takes its bound on waiting
     /// pushes from `config`.
     pub fn new(service: S, directory: D, registry: Registry, config: Config) -> Self {
-        Self { service, directory: Arc::new(directory), live: Arc::new(Live::new(config, registry)) }
+        let live = Arc::new(Live::new(config, registry));
+        live.registry.attach(&live);
+        Self { service, directory: Arc::new(directory), live }
     }
 
     /// Accepts connections until `shutdown` resolves. Then no more are accepted, requests that were taken are finished and

@@ -26,7 +26,7 @@ pub(super) type Task = watch::Receiver<()>;
 
 impl Live {
     pub(super) fn new(config: Config, registry: Registry) -> Self {
-        registry.set_push_queue(config.push_queue);
+        registry.set_push_bounds(config.push_bounds());
         Self {
             config,
             registry,
@@ -48,7 +48,7 @@ impl Live {
     /// Opens a session for a socket that was accepted.
     pub(super) fn open(self: &Arc<Self>) -> Place {
         self.registry.counters().accepted.add();
-        let session = Arc::new(Session::new(self.registry.number()));
+        let session = Arc::new(Session::new(self.registry.number(), self.registry.outgoing()));
         self.sessions().insert(session.id(), Arc::clone(&session));
         Place { live: Arc::clone(self), session, _task: self.task() }
     }
@@ -59,6 +59,11 @@ impl Live {
         for session in sessions {
             what(&session);
         }
+    }
+
+    /// Shows every open session to `look`, which must not open or close one.
+    pub(super) fn each_session(&self, look: impl FnMut(&Arc<Session>)) {
+        self.sessions().values().for_each(look);
     }
 
     // No operation on the map panics half-way, so a poisoned lock holds a whole map.

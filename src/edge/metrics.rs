@@ -38,8 +38,11 @@ counters! {
     taken_over,
     /// Connections closed for silence of 1.5 keep-alives.
     keep_alive_expired,
-    /// Connections closed because they did not take what was written for them.
+    /// Connections closed because they did not take what was written for them, or lost too many pushes by that.
     slow_consumers,
+    /// Connections closed because they held the most when all together held more than
+    /// [`Config::max_outgoing_total`](super::Config::max_outgoing_total).
+    outgoing_overflows,
     /// Connections closed for breaking MQTT, or for a payload that was too large to skip.
     protocol_errors,
     /// Requests handed to the service.

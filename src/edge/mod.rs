@@ -34,6 +34,11 @@
 //! **Subscriptions.** `{client id}` (pushes) and anything below `p/{client id}/` (which changes nothing) are granted,
 //! other filters are not: 0x80 for 3.1.1; 3.1, which has no such code, is told 0 and hears nothing. (`wire` §1.3)
 //!
+//! **Slow clients.** A connection whose client does not take what is written for it is no longer read from. Pushes that find
+//! its queue full are dropped, counted and reported to whoever pushes ([`Backlog`], [`PushOutcome::Overloaded`]); after too
+//! many of them, or after [`Config::write_timeout`], it is closed. Answers are never dropped but with their connection, and then
+//! counted. What waits to leave is bounded over all connections together: those that hold the most are closed.
+//!
 //! Nothing is dropped in silence: see [`Metrics`]. [`conformance`] lists what becomes of each statement of MQTT 3.1.1.
 
 mod answer;
@@ -49,6 +54,7 @@ mod listen;
 mod live;
 mod login;
 mod metrics;
+mod outgoing;
 mod push;
 mod registry;
 mod session;
@@ -61,4 +67,4 @@ pub use execute::Backend;
 pub use listen::{Edge, Listeners};
 pub use metrics::Metrics;
 pub use push::{PushOutcome, Pusher};
-pub use registry::{Connections, Registry};
+pub use registry::{Backlog, Connections, Registry};

@@ -10,9 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::config::Config;
+use super::config::{Config, PushBounds};
 use super::ending::Ending;
+use super::live::Live;
 use super::metrics::{Counters, Metrics};
+use super::outgoing::Outgoing;
 use super::session::Session;
 use super::{PushOutcome, Pusher, Role};
 use crate::ids::ClientId;
@@ -41,6 +43,8 @@ struct Inner {
     counters: Counters,
     next_connection: AtomicU64,
     push_queue: AtomicUsize,
+    max_dropped_pushes: AtomicUsize,
+    outgoing: Arc<Outgoing>,
 }
 
 #[derive(Default)]
@@ -66,11 +70,23 @@ pub struct Connections {
     pub assigned: usize,
 }
 
+/// What waits for one connection, and what it has lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Backlog {
+    /// Bytes of answers and pushes that wait to leave.
+    pub bytes: usize,
+    /// Pushes among them that the connection has not looked at yet.
+    pub pushes: usize,
+    /// Pushes that were dropped because [`Config::push_queue`] of them were waiting.
+    pub pushes_dropped: u64,
+}
+
 impl Registry {
     /// A registry without connections.
     pub fn new() -> Self {
         let registry = Self::default();
-        registry.set_push_queue(Config::default().push_queue);
+        registry.set_push_bounds(Config::default().push_bounds());
         registry
     }
 
@@ -87,6 +103,18 @@ impl Registry {
         }
     }
 
+    /// What waits for `client` now; `None` when it is not connected to the assigned broker.
+    pub fn backlog(&self, client: &ClientId) -> Option<Backlog> {
+        let session = self.clients().connected.get(client).map(|found| Arc::clone(&found.session))?;
+        let (pushes, pushes_dropped) = session.backlog();
+        Some(Backlog { bytes: session.held(), pushes, pushes_dropped })
+    }
+
+    /// Bytes of answers and pushes that wait to leave now, over all connections.
+    pub fn outgoing_bytes(&self) -> usize {
+        self.inner.outgoing.total()
+    }
+
     /// What has been counted since this registry was made.
     pub fn metrics(&self) -> Metrics {
         self.inner.counters.snapshot()
@@ -96,8 +124,30 @@ impl Registry {
         &self.inner.counters
     }
 
-    pub(super) fn set_push_queue(&self, limit: usize) {
-        self.inner.push_queue.store(limit, Ordering::Relaxed);
+    pub(super) fn set_push_bounds(&self, bounds: PushBounds) {
+        self.inner.push_queue.store(bounds.queue, Ordering::Relaxed);
+        self.inner.max_dropped_pushes.store(bounds.max_dropped, Ordering::Relaxed);
+    }
+
+    fn push_bounds(&self) -> PushBounds {
+        PushBounds {
+            queue: self.inner.push_queue.load(Ordering::Relaxed),
+            max_dropped: self.inner.max_dropped_pushes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Has the connections of `edge` counted among those that share a bound on what waits to leave.
+    pub(super) fn attach(&self, edge: &Arc<Live>) {
+        self.inner.outgoing.attach(edge);
+    }
+
+    pub(super) fn outgoing(&self) -> Arc<Outgoing> {
+        Arc::clone(&self.inner.outgoing)
+    }
+
+    /// Ends the connections that hold the most, if all together hold too much.
+    pub(super) fn relieve(&self) {
+        self.inner.outgoing.relieve();
     }
 
     /// A number for a new connection.
@@ -164,7 +214,8 @@ impl Registry {
     fn push_now(&self, client: &ClientId, payload: Bytes) -> PushOutcome {
         let session = self.clients().connected.get(client).map(|found| Arc::clone(&found.session));
         let Some(session) = session else { return PushOutcome::NotConnected };
-        let outcome = session.push(payload, self.inner.push_queue.load(Ordering::Relaxed));
+        let outcome = session.push(payload, self.push_bounds());
+        self.relieve();
         match outcome {
             PushOutcome::Queued => self.counters().pushes.add(),
             PushOutcome::Overloaded => self.counters().pushes_dropped.add(),
@@ -257,7 +308,7 @@ mod tests {
     }
 
     fn session(registry: &Registry) -> Arc<Session> {
-        Arc::new(Session::new(registry.number()))
+        Arc::new(Session::new(registry.number(), registry.outgoing()))
     }
 
     async fn ending(session: &Session) -> Ending {
@@ -304,7 +355,7 @@ mod tests {
     #[tokio::test]
     async fn pushes_need_a_subscription_and_room() {
         let registry = Registry::new();
-        registry.set_push_queue(2);
+        registry.set_push_bounds(PushBounds { queue: 2, max_dropped: 2 });
         let push = || registry.push_now(&client(), Bytes::from_static(b"{}"));
         assert_eq!(push(), PushOutcome::NotConnected);
         let session = session(&registry);
@@ -313,6 +364,8 @@ mod tests {
         session.subscribe();
         assert_eq!([push(), push(), push()], [PushOutcome::Queued, PushOutcome::Queued, PushOutcome::Overloaded]);
         assert_eq!((registry.metrics().pushes, registry.metrics().pushes_dropped), (2, 1));
+        let backlog = Backlog { bytes: 4, pushes: 2, pushes_dropped: 1 };
+        assert_eq!((registry.backlog(&client()), registry.outgoing_bytes()), (Some(backlog), 4));
         session.unsubscribe();
         assert_eq!(push(), PushOutcome::NotSubscribed);
         registry.disconnect(&client()).await;

@@ -169,7 +169,9 @@ impl<W: Wire, S: Backend> Connection<W, S> {
         write(&mut self.output, self.protocol, packet);
     }
 
+    /// Writes a push that the session has counted among what is held.
     pub(super) fn push(&mut self, payload: &[u8]) {
+        self.held += payload.len();
         if !publish(&mut self.output, &self.pushes, payload) {
             self.live.registry.counters().pushes_dropped.add();
         }
