@@ -85,7 +85,8 @@ impl Shared {
     /// Takes the next trouble, if it is one that `applies` here.
     fn take(&self, applies: impl Fn(Trouble) -> bool) -> Option<Trouble> {
         let mut planned = self.troubles.lock().expect("not poisoned");
-        let trouble = planned.pop_front_if(|trouble| applies(*trouble))?;
+        let trouble = *planned.front().filter(|trouble| applies(**trouble))?;
+        planned.pop_front();
         if trouble == Trouble::Kick {
             planned.push_front(Trouble::Kick);
         }
@@ -166,11 +167,10 @@ async fn serve(
     link.write(&Packet::ConnAck { session_present: false, code: 0 }).await?;
     while let Some(packet) = link.read().await? {
         match packet {
-            Packet::Publish(request) if is_assigned => {
-                if link.answer(request, shared, restart, &handle).await?.is_none() {
-                    return Ok(());
-                }
-            }
+            Packet::Publish(request) if is_assigned => match link.answer(request, shared, restart, &handle).await? {
+                Some(()) => {}
+                None => return Ok(()),
+            },
             Packet::Publish(request) => {
                 shared.onboardings.fetch_add(1, Ordering::Relaxed);
                 if shared.take(|trouble| trouble == Trouble::LoseOnboarding).is_none() {

@@ -40,8 +40,10 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("topic", topics),
 ];
 
+type Accepts = fn(&[u8]) -> bool;
+
 /// Whether an input is read to its end.
-pub(crate) const ACCEPTS: &[(&str, fn(&[u8]) -> bool)] = &[
+pub(crate) const ACCEPTS: &[(&str, Accepts)] = &[
     ("frame", |input| Frame::parse(input).is_ok()),
     ("onboarding", |input| {
         let requested = |media_type: &&str| OnboardingRequest::from_body(media_type.as_bytes(), input).is_ok();
@@ -53,7 +55,7 @@ pub(crate) const ACCEPTS: &[(&str, fn(&[u8]) -> bool)] = &[
 ];
 
 /// An error names a place or a field, never what stood there if that was a secret.
-fn says_nothing_secret(error: &(impl std::error::Error + std::fmt::Debug)) {
+fn says_nothing_secret(error: &impl std::error::Error) {
     let mut said = format!("{error} {error:?}");
     let mut cause = error.source();
     while let Some(error) = cause {
