@@ -16,9 +16,10 @@ use percent_encoding::percent_decode_str;
 use subtle::ConstantTimeEq as _;
 
 use super::Cloud;
+use super::caller::Caller;
 use super::failure::Failure;
 use super::http::Accepted;
-use super::store::{Sql, things, tokens};
+use super::store::{Sql, StoreError, things, tokens};
 use super::token::TokenHash;
 use crate::edge::Peer;
 use crate::ids::{AppId, ThingId};
@@ -102,29 +103,35 @@ impl Call {
     ///
     /// # Errors
     /// 401 without a token, 403 with one that is not of this application.
-    pub(crate) fn principal(&self, sql: &mut dyn Sql) -> Result<Principal, Failure> {
+    pub(crate) fn caller(&self, sql: &mut dyn Sql) -> Result<Caller, Failure> {
         match &self.authorization {
             Authorization::Bearer(hash) => {
-                tokens::principal(sql, &self.app, hash, self.now)?.ok_or_else(Failure::wrong_token)
+                tokens::caller(sql, &self.app, hash, self.now)?.ok_or_else(Failure::wrong_token)
             }
             _ => Err(Failure::unauthorized("This operation needs `Authorization: Bearer {token}`")),
         }
     }
 
-    /// Checks that the caller is `thing` or one of its owners, and says who.
+    /// Checks that the caller is `thing`, one of its owners or the administrator, and says who.
     ///
     /// # Errors
-    /// As [`Call::principal`]; 404 when there is no such thing in this application; 401 when it is somebody else's.
-    pub(crate) fn authorize(&self, sql: &mut dyn Sql, thing: &ThingId) -> Result<Principal, Failure> {
-        let principal = self.principal(sql)?;
+    /// As [`Call::caller`]; 404 when there is no such thing in this application; 401 when it is somebody else's.
+    pub(crate) fn authorize(&self, sql: &mut dyn Sql, thing: &ThingId) -> Result<Caller, Failure> {
+        let caller = self.caller(sql)?;
         if !things::exists(sql, &self.app, thing)? {
             return Err(Failure::target_not_found(&format!("thing:{thing}")));
         }
-        let may = match &principal {
-            Principal::Thing(own) => own == thing,
-            owner => things::is_owner(sql, &self.app, thing, owner)?,
-        };
-        if may { Ok(principal) } else { Err(Failure::not_permitted(&self.app, &principal)) }
+        if self.may_use(sql, &caller, thing)? { Ok(caller) } else { Err(Failure::not_permitted(&self.app, &caller)) }
+    }
+
+    /// Whether `caller` is `thing`, one of its owners or the administrator.
+    pub(crate) fn may_use(&self, sql: &mut dyn Sql, caller: &Caller, thing: &ThingId) -> Result<bool, StoreError> {
+        match caller {
+            Caller::Anonymous => Ok(false),
+            Caller::Admin => Ok(true),
+            Caller::Principal(Principal::Thing(own)) => Ok(own == thing),
+            Caller::Principal(owner) => things::is_owner(sql, &self.app, thing, owner),
+        }
     }
 }
 

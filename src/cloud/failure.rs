@@ -8,9 +8,10 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::answer;
+use super::caller::Caller;
 use super::store::{StoreError, StoreErrorKind};
 use crate::ids::{AppId, ThingId};
-use crate::thing_if::{ErrorBody, ErrorCode, InvalidBody, Principal};
+use crate::thing_if::{ErrorBody, ErrorCode, InvalidBody};
 
 /// An error answer: a JSON body with `errorCode`, `message` and what belongs to the code. (`wire` §4, §5)
 #[derive(Debug, Clone)]
@@ -43,15 +44,10 @@ impl Failure {
     }
 
     /// 401: we know who sends it, and this is not for them.
-    pub(crate) fn not_permitted(app: &AppId, principal: &Principal) -> Self {
-        let id = match principal {
-            Principal::User(id) => id.as_str(),
-            Principal::Group(id) => id.as_str(),
-            Principal::Thing(id) => id.as_str(),
-        };
+    pub(crate) fn not_permitted(app: &AppId, caller: &Caller) -> Self {
         Self::unauthorized("The principal does not have enough privileges to execute the operation")
             .with("authenticatedAppID", app.as_str())
-            .with("authenticatedPrincipalID", id)
+            .with("authenticatedPrincipalID", caller.id())
     }
 
     /// 403: a token that nobody has, or that belongs to another application.

@@ -38,6 +38,21 @@ impl Identifiers {
         UserId::new(grouped_hex()).expect("hexadecimal digits and hyphens are allowed")
     }
 
+    /// 12 characters of `[a-z0-9]`.
+    pub(crate) fn app_id() -> AppId {
+        AppId::new(from_alphabet(BASE_36, 12)).expect("letters and digits are allowed")
+    }
+
+    /// 32 hexadecimal digits.
+    pub(crate) fn app_key() -> String {
+        random::<16>().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Of a client that administers an application: 32 hexadecimal digits.
+    pub(crate) fn client_id() -> String {
+        Self::app_key()
+    }
+
     /// 25 characters of `[a-z0-9]`.
     pub(crate) fn installation_id() -> String {
         from_alphabet(BASE_36, 25)

@@ -27,7 +27,9 @@
 //! ```
 
 mod answer;
+mod apps;
 mod call;
+mod caller;
 mod data_directory;
 mod delivery;
 mod directory;
@@ -43,12 +45,12 @@ mod store;
 mod throttle;
 mod token;
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+pub use apps::{AdminClient, App, CreateAppError, CreatedApp};
 pub use options::{Advertise, Clock, Location, OpenError, Options, PasswordCost};
 pub use service::CloudService;
 pub use store::Commits;
@@ -57,6 +59,7 @@ use crate::edge::Pusher;
 use crate::ids::{AppId, CommandId};
 use crate::secret::Secret;
 use crate::thing_if::MqttEndpoint;
+use apps::Apps;
 use data_directory::DataDirectory;
 use endpoint_key::EndpointKey;
 use identifiers::Identifiers;
@@ -77,7 +80,7 @@ pub struct Cloud(Arc<Inner>);
 
 struct Inner {
     store: Box<dyn Store>,
-    apps: HashMap<AppId, Secret<String>>,
+    apps: Apps,
     accept_any_app_key: bool,
     advertise: Advertise,
     max_body: usize,
@@ -109,9 +112,10 @@ impl Cloud {
                 (Box::new(SqliteStore::in_directory(directory, options.store_queue, now)?), key)
             }
         };
+        let apps = Apps::load(&options, &*store)?;
         Ok(Self(Arc::new(Inner {
             store,
-            apps: options.apps.into_iter().collect(),
+            apps,
             accept_any_app_key: options.accept_any_app_key,
             advertise: options.advertise,
             max_body: options.max_body,
@@ -179,11 +183,11 @@ impl Cloud {
     }
 
     pub(crate) fn has_app(&self, app: &AppId) -> bool {
-        self.0.apps.contains_key(app)
+        self.0.apps.contains(app)
     }
 
-    pub(crate) fn app_key(&self, app: &AppId) -> Option<&Secret<String>> {
-        self.0.apps.get(app)
+    pub(crate) fn app_key(&self, app: &AppId) -> Option<Secret<String>> {
+        self.0.apps.key(app)
     }
 
     pub(crate) fn accepts_any_app_key(&self) -> bool {
@@ -232,7 +236,7 @@ impl Cloud {
 
 impl std::fmt::Debug for Cloud {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cloud").field("apps", &self.0.apps.keys()).finish_non_exhaustive()
+        f.debug_struct("Cloud").field("apps", &self.0.apps.ids()).finish_non_exhaustive()
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::apps::AdminClient;
 use crate::ids::AppId;
 use crate::secret::Secret;
 
@@ -92,6 +93,8 @@ pub struct Options {
     pub store: Location,
     /// The applications and their keys. Default: none, so nobody can do anything.
     pub apps: Vec<(AppId, Secret<String>)>,
+    /// Who administers them, besides those that [`Cloud::create_app`](super::Cloud::create_app) made. Default: nobody.
+    pub admins: Vec<AdminClient>,
     /// What onboarding says of the assigned broker.
     pub advertise: Advertise,
     /// Takes any application key, as the late Kii service did (`wire` §1.1). Default `false`: keys are checked.
@@ -115,6 +118,7 @@ impl Default for Options {
         Self {
             store: Location::Memory,
             apps: Vec::new(),
+            admins: Vec::new(),
             advertise: Advertise::default(),
             accept_any_app_key: false,
             throttle_logins: true,

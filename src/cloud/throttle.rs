@@ -60,6 +60,11 @@ impl Key {
         Key::name("endpoint", "", username)
     }
 
+    /// A client that administers an application.
+    pub(crate) fn client(app: &AppId, client_id: &str) -> Self {
+        Key::name("client", app.as_str(), client_id)
+    }
+
     fn name(kind: &str, app: &str, name: &str) -> Self {
         let mut hash = Sha256::new();
         // A NUL ends the first two parts, and neither has one.

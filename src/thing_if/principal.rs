@@ -41,6 +41,17 @@ pub enum InvalidPrincipal {
     Id(#[from] InvalidId),
 }
 
+impl Principal {
+    /// The id without its kind.
+    pub fn id(&self) -> &str {
+        match self {
+            Principal::User(id) => id.as_str(),
+            Principal::Group(id) => id.as_str(),
+            Principal::Thing(id) => id.as_str(),
+        }
+    }
+}
+
 impl FromStr for Principal {
     type Err = InvalidPrincipal;
 

@@ -86,6 +86,8 @@ async fn no_stranger_reaches_anything_from_a_connection_of_the_right_application
                 | Stranger::ForeignOwner
                 | Stranger::ForeignNeighbour
                 | Stranger::ForeignThing
+                | Stranger::ForeignAdmin
+                | Stranger::ForeignAnybody
                 | Stranger::ForeignOwnerWithKey
                 | Stranger::Neighbour
                 | Stranger::NeighbourThing

@@ -17,6 +17,10 @@ pub(crate) enum Stranger {
     ForeignNeighbour,
     /// The thing of the same ids in the other application.
     ForeignThing,
+    /// The administrator of the other application.
+    ForeignAdmin,
+    /// Anybody who knows the key of the other application, by a token.
+    ForeignAnybody,
     /// The owner in the other application, with the id and the key of this one beside the token.
     ForeignOwnerWithKey,
     /// Who owns another thing in this application.
@@ -25,7 +29,7 @@ pub(crate) enum Stranger {
     NeighbourThing,
 }
 
-pub(crate) const STRANGERS: [Stranger; 10] = [
+pub(crate) const STRANGERS: [Stranger; 12] = [
     Stranger::Nobody,
     Stranger::Nonsense,
     Stranger::ForeignKey,
@@ -33,6 +37,8 @@ pub(crate) const STRANGERS: [Stranger; 10] = [
     Stranger::ForeignOwner,
     Stranger::ForeignNeighbour,
     Stranger::ForeignThing,
+    Stranger::ForeignAdmin,
+    Stranger::ForeignAnybody,
     Stranger::ForeignOwnerWithKey,
     Stranger::Neighbour,
     Stranger::NeighbourThing,
@@ -73,7 +79,7 @@ const INVALID_GRANT: &str = "400 invalid_grant";
 
 /// What needs a token: none is 401, one of another application is as unknown as nonsense, one of this application that
 /// does not reach so far is 401.
-const BY_TOKEN: [&str; 10] = [
+const BY_TOKEN: [&str; 12] = [
     UNAUTHORIZED, // Nobody
     WRONG_TOKEN,  // Nonsense
     UNAUTHORIZED, // ForeignKey
@@ -81,17 +87,19 @@ const BY_TOKEN: [&str; 10] = [
     WRONG_TOKEN,  // ForeignOwner
     WRONG_TOKEN,  // ForeignNeighbour
     WRONG_TOKEN,  // ForeignThing
+    WRONG_TOKEN,  // ForeignAdmin
+    WRONG_TOKEN,  // ForeignAnybody
     WRONG_TOKEN,  // ForeignOwnerWithKey
     UNAUTHORIZED, // Neighbour
     UNAUTHORIZED, // NeighbourThing
 ];
 
 /// What needs the application's key: a token, whoever's, is none.
-const BY_KEY: [&str; 10] = [UNAUTHORIZED; 10];
+const BY_KEY: [&str; 12] = [UNAUTHORIZED; 12];
 
 /// Logging in needs no key, but a key that is sent must be that of the application in the path. The bodies have the
 /// password of the other application.
-const BY_PASSWORD: [&str; 10] = [
+const BY_PASSWORD: [&str; 12] = [
     INVALID_GRANT, // Nobody
     INVALID_GRANT, // Nonsense
     UNAUTHORIZED,  // ForeignKey
@@ -99,13 +107,15 @@ const BY_PASSWORD: [&str; 10] = [
     INVALID_GRANT, // ForeignOwner
     INVALID_GRANT, // ForeignNeighbour
     INVALID_GRANT, // ForeignThing
+    INVALID_GRANT, // ForeignAdmin
+    INVALID_GRANT, // ForeignAnybody
     INVALID_GRANT, // ForeignOwnerWithKey
     INVALID_GRANT, // Neighbour
     INVALID_GRANT, // NeighbourThing
 ];
 
 /// Where the key says which application is meant. Those who send one send the password of the other application.
-const BY_KEY_AND_PASSWORD: [&str; 10] = [
+const BY_KEY_AND_PASSWORD: [&str; 12] = [
     UNAUTHORIZED,  // Nobody
     UNAUTHORIZED,  // Nonsense
     INVALID_GRANT, // ForeignKey
@@ -113,6 +123,8 @@ const BY_KEY_AND_PASSWORD: [&str; 10] = [
     UNAUTHORIZED,  // ForeignOwner
     UNAUTHORIZED,  // ForeignNeighbour
     UNAUTHORIZED,  // ForeignThing
+    UNAUTHORIZED,  // ForeignAdmin
+    UNAUTHORIZED,  // ForeignAnybody
     INVALID_GRANT, // ForeignOwnerWithKey
     UNAUTHORIZED,  // Neighbour
     UNAUTHORIZED,  // NeighbourThing

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use rusqlite::types::Value as Column;
 use serde_json::{Value, json};
-use thingif::cloud::{Advertise, Cloud, Location};
+use thingif::cloud::{AdminClient, Advertise, Cloud, Location};
 use thingif::edge::{Config, Edge, Listeners, Registry};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -32,6 +32,9 @@ pub(crate) struct Side {
     /// Only its vendor thing id is.
     pub(crate) kettle: Thing,
     pub(crate) command: String,
+    /// The administrator's token, and one of anybody who knows the key.
+    pub(crate) admin: String,
+    pub(crate) anybody: String,
 }
 
 #[derive(Debug, Clone)]
@@ -112,7 +115,14 @@ impl Side {
         });
         let path = format!("/thing-if/apps/{app}/targets/thing:{}/commands", lamp.id);
         let command = http.call("POST", &path, &owner.1, &body.to_string()).await.text("commandID");
-        Self { app, key, owner, neighbour, lamp, kettle, command }
+        let token = async |client: &str, secret: &str| {
+            let body =
+                json!({"grant_type": "client_credentials", "client_id": client, "client_secret": secret}).to_string();
+            let headers = [("Content-Type", "application/json")];
+            http.send("POST", &format!("/api/apps/{app}/oauth2/token"), &headers, &body).await.text("access_token")
+        };
+        let (admin, anybody) = (token(ADMIN, &admin_secret(app)).await, token(app, key).await);
+        Self { app, key, owner, neighbour, lamp, kettle, command, admin, anybody }
     }
 }
 
@@ -160,6 +170,13 @@ impl World {
     }
 }
 
+/// The same in both applications; only the secret differs.
+const ADMIN: &str = "administrator";
+
+fn admin_secret(app: &str) -> String {
+    format!("the secret of the administrator of {app}")
+}
+
 type Opened = (Served, SocketAddr, Registry, oneshot::Sender<()>, tokio::task::JoinHandle<std::io::Result<()>>);
 
 async fn open(data: &Path) -> Opened {
@@ -167,6 +184,13 @@ async fn open(data: &Path) -> Opened {
     let mqtt = listener.local_addr().expect("bound");
     let mut options = options();
     options.store = Location::Dir(data.join("cloud"));
+    options.admins = [APP, OTHER_APP]
+        .map(|app| AdminClient {
+            app: app.parse().expect("valid"),
+            client_id: ADMIN.to_owned(),
+            client_secret: admin_secret(app).into(),
+        })
+        .to_vec();
     options.advertise = Advertise { tcp: Some(mqtt.port()), ..Advertise::default() };
     options.throttle_logins = false; // which has tests of its own; here nearly every login is wrong
     let registry = Registry::new();
@@ -216,9 +240,9 @@ fn rename_lamp(data: &Path, mut side: Side) -> Side {
 
 fn dump(data: &Path, app: &str) -> Dump {
     let database = database(data);
-    // Every table but the list of schema versions is divided by application; one that were not would fail here.
+    // Of applications that were made by hand there are none. Every other table but the list of schema versions is divided by application; one that were not would fail here.
     let names = "SELECT name FROM sqlite_master \
-                 WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'schema_migrations'";
+                 WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT IN ('schema_migrations', 'apps', 'admin_clients')";
     let mut names = database.prepare(names).expect("SQL");
     let names: Vec<String> =
         names.query_map((), |row| row.get(0)).expect("rows").map(|name| name.expect("text")).collect();

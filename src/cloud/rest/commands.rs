@@ -77,9 +77,9 @@ async fn post_command(State(cloud): State<Cloud>, call: Call, body: Body) -> Res
     }
     let (app, target, issuer) = (call.app.clone(), thing.clone(), request.issuer);
     let insert = move |sql: &mut dyn Sql| {
-        let principal = call.authorize(sql, &target)?;
-        if principal != issuer {
-            return Err(Failure::not_permitted(&call.app, &principal));
+        let caller = call.authorize(sql, &target)?;
+        if !caller.may_act_as(&issuer) {
+            return Err(Failure::not_permitted(&call.app, &caller));
         }
         rows::insert(sql, &call.app, &target, &row)?;
         let installed = installations::of(sql, &call.app, &Principal::Thing(target))?;

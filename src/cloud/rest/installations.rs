@@ -8,8 +8,8 @@ use http::StatusCode;
 
 use crate::cloud::call::Call;
 use crate::cloud::failure::Failure;
+use crate::cloud::store::Sql;
 use crate::cloud::store::installations::{self, InstallationName};
-use crate::cloud::store::{Sql, things};
 use crate::cloud::{Cloud, answer};
 use crate::thing_if::{ErrorCode, Principal};
 
@@ -23,7 +23,7 @@ pub(super) fn routes() -> Router<Cloud> {
 /// 204 once the endpoint's credentials open nothing any more; the connection that they opened ends.
 async fn delete_installation(State(cloud): State<Cloud>, call: Call) -> Result<Response, Failure> {
     let delete = move |sql: &mut dyn Sql| {
-        let principal = call.principal(sql)?;
+        let caller = call.caller(sql)?;
         let named = call.param("installation");
         let name = match named.strip_prefix(REGISTRATION) {
             Some(registration) => InstallationName::Registration(registration),
@@ -33,13 +33,12 @@ async fn delete_installation(State(cloud): State<Cloud>, call: Call) -> Result<R
             Failure::new(ErrorCode::InstallationNotFound, format!("There is no installation {named}"))
                 .with("installationID", named)
         })?;
-        let may = principal == of
-            || match &of {
-                Principal::Thing(thing) => things::is_owner(sql, &call.app, thing, &principal)?,
-                Principal::User(_) | Principal::Group(_) => false,
-            };
+        let may = match &of {
+            Principal::Thing(thing) => call.may_use(sql, &caller, thing)?,
+            Principal::User(_) | Principal::Group(_) => caller.may_act_as(&of),
+        };
         if !may {
-            return Err(Failure::not_permitted(&call.app, &principal));
+            return Err(Failure::not_permitted(&call.app, &caller));
         }
         installations::delete(sql, &call.app, &installation.installation_id)?;
         Ok(installation.mqtt_topic)

@@ -10,6 +10,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::cloud::call::{self, Body, Call};
+use crate::cloud::caller::Caller;
 use crate::cloud::failure::Failure;
 use crate::cloud::store::tokens::NewToken;
 use crate::cloud::store::users::Name;
@@ -31,25 +32,20 @@ pub(super) fn routes() -> Router<Cloud> {
 /// 200 with `access_token`, or 400 `invalid_grant`. The application's key may be left out: the password decides.
 async fn log_in(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Response, Failure> {
     let request = LogIn::read(&body)?;
-    let attempt = cloud.begin_login(call.remote, Some(request.who.key(&call.app))).await;
-    let (app, who) = (call.app.clone(), request.who);
-    let found = cloud.store().read(move |sql: &mut dyn Sql| who.find(sql, &app).map_err(Failure::from)).await?;
-    let (principal, hash) = found.unzip();
-    let right = cloud.passwords().verify(&request.password, hash).await?;
-    let (true, Some(principal)) = (right, principal) else {
+    let attempt = cloud.begin_login(call.remote, request.who.key(&call.app)).await;
+    let Some(caller) = judge(&cloud, &call, &request).await? else {
         attempt.failed(cloud.now());
-        return Err(invalid_grant("The user was not found or a wrong password was provided"));
+        return Err(invalid_grant(match request.who {
+            Who::Client(_) => "The client was not found or a wrong secret was provided",
+            _ => "The user was not found or a wrong password was provided",
+        }));
     };
     attempt.succeeded();
     let (access_token, hash) = token::generate();
     let new = NewToken { hash, expires_at: request.expires_at };
-    let id = match &principal {
-        Principal::User(id) => id.to_string(),
-        Principal::Group(id) => id.to_string(),
-        Principal::Thing(id) => id.to_string(),
-    };
+    let id = caller.id().to_owned();
     let (app, now) = (call.app, call.now);
-    let insert = move |sql: &mut dyn Sql| tokens::add(sql, &app, &principal, &new, now).map_err(Failure::from);
+    let insert = move |sql: &mut dyn Sql| tokens::add(sql, &app, &caller, &new, now).map_err(Failure::from);
     cloud.store().write(insert).await?;
     let expires_in = request.expires_at.map_or(NEVER, |at| at.saturating_sub(now).max(0) / 1000);
     let answered = json!({
@@ -59,6 +55,24 @@ async fn log_in(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Re
         "token_type": "bearer",
     });
     Ok(answer::exposed(StatusCode::OK, dialect::to_pretty(&answered)))
+}
+
+/// Who it is, if the secret is right.
+async fn judge(cloud: &Cloud, call: &Call, request: &LogIn) -> Result<Option<Caller>, Failure> {
+    let (app, secret) = (call.app.clone(), &request.password);
+    if let Who::Client(client) = &request.who {
+        // The application itself is everybody who has its key. (`wire` §5)
+        return Ok(if client == app.as_str() {
+            cloud.accepts_app_key(&app, secret).then_some(Caller::Anonymous)
+        } else {
+            cloud.is_admin(&app, client, secret).await?.then_some(Caller::Admin)
+        });
+    }
+    let who = request.who.clone();
+    let found = cloud.store().read(move |sql: &mut dyn Sql| who.find(sql, &app).map_err(Failure::from)).await?;
+    let (principal, hash) = found.unzip();
+    let right = cloud.passwords().verify(secret, hash).await?;
+    Ok(principal.filter(|_| right).map(Caller::Principal))
 }
 
 fn invalid_grant(message: &str) -> Failure {
@@ -72,12 +86,15 @@ struct LogIn {
     expires_at: Option<i64>,
 }
 
-/// Who wants to log in, as `username` says it.
+/// Who wants to log in, as `username` or `client_id` says it.
+#[derive(Debug, Clone)]
 enum Who {
     Vendor(VendorThingId),
     Thing(ThingId),
     /// A user; without a prefix, a login name, else an e-mail address, else a phone number.
     User(Vec<Name>, String),
+    /// A client of the application, or the application itself.
+    Client(String),
 }
 
 impl LogIn {
@@ -95,24 +112,26 @@ impl LogIn {
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
             Some(_) => Err(Failure::invalid(format!("`{name}` is not a string"))),
         };
-        match text("grant_type")?.as_deref() {
+        let is_client = match text("grant_type")?.as_deref() {
             // One SDK leaves it out. (`wire` §5)
-            None | Some("" | "password") => {}
-            Some(known @ ("client_credentials" | "refresh_token" | "authorization_code")) => {
+            None | Some("" | "password") => false,
+            Some("client_credentials") => true,
+            Some(known @ ("refresh_token" | "authorization_code")) => {
                 return Err(Failure::not_implemented(&format!("grant_type {known}")));
             }
             Some(_) => {
                 return Err(Failure::invalid("`grant_type` is not known").with("error", "unsupported_grant_type"));
             }
-        }
+        };
         let missing = |name: &str| Failure::invalid(format!("`{name}` is missing"));
-        let username = text("username")?.ok_or_else(|| missing("username"))?;
-        let password = Secret::new(text("password")?.ok_or_else(|| missing("password"))?);
+        let (name, secret) = if is_client { ("client_id", "client_secret") } else { ("username", "password") };
+        let name = text(name)?.ok_or_else(|| missing(name))?;
+        let password = Secret::new(text(secret)?.ok_or_else(|| missing(secret))?);
         let expires_at = match text("expiresAt")? {
             Some(at) => Some(at.parse().map_err(|_| Failure::invalid("`expiresAt` is not a number of milliseconds"))?),
             None => None,
         };
-        Ok(Self { who: Who::read(&username), password, expires_at })
+        Ok(Self { who: if is_client { Who::Client(name) } else { Who::read(&name) }, password, expires_at })
     }
 }
 
@@ -130,11 +149,14 @@ impl Who {
     }
 
     /// What failures are counted by.
-    fn key(&self, app: &AppId) -> Key {
+    fn key(&self, app: &AppId) -> Option<Key> {
         match self {
-            Who::Vendor(id) => Key::thing(app, id),
-            Who::Thing(id) => Key::thing_id(app, id),
-            Who::User(_, name) => Key::user(app, name),
+            Who::Vendor(id) => Some(Key::thing(app, id)),
+            Who::Thing(id) => Some(Key::thing_id(app, id)),
+            Who::User(_, name) => Some(Key::user(app, name)),
+            // One who gets the application's key wrong must not slow down all others who have it.
+            Who::Client(client) if client == app.as_str() => None,
+            Who::Client(client) => Some(Key::client(app, client)),
         }
     }
 
@@ -151,6 +173,7 @@ impl Who {
                 }
                 Ok(None)
             }
+            Who::Client(_) => Ok(None),
         }
     }
 }

@@ -23,14 +23,10 @@ pub(super) fn routes() -> Router<Cloud> {
 /// 204 once nothing of the thing is left; its connection ends.
 async fn delete_thing(State(cloud): State<Cloud>, call: Call) -> Result<Response, Failure> {
     let delete = move |sql: &mut dyn Sql| {
-        let principal = call.principal(sql)?;
+        let caller = call.caller(sql)?;
         let thing = find(sql, &call)?;
-        let may = match &principal {
-            Principal::Thing(own) => *own == thing,
-            owner => things::is_owner(sql, &call.app, &thing, owner)?,
-        };
-        if !may {
-            return Err(Failure::not_permitted(&call.app, &principal));
+        if !call.may_use(sql, &caller, &thing)? {
+            return Err(Failure::not_permitted(&call.app, &caller));
         }
         let installed = installations::of(sql, &call.app, &Principal::Thing(thing.clone()))?;
         things::delete(sql, &call.app, &thing)?;

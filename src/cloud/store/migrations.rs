@@ -1,7 +1,7 @@
 //! The schema, as the steps that lead to it. A step that was ever released is never edited; a new one is appended.
 
 /// Each entry raises the schema by one version; the first makes version 1.
-pub(super) const MIGRATIONS: &[&str] = &[V1];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2];
 
 const V1: &str = "
 CREATE TABLE users (
@@ -101,4 +101,23 @@ CREATE TABLE commands (
 );
 
 CREATE INDEX commands_being_sent ON commands (command_id) WHERE command_state = 'SENDING';
+";
+
+/// Applications that were made by hand, and who administers which.
+const V2: &str = "
+CREATE TABLE apps (
+    app_id TEXT NOT NULL,
+    app_key TEXT NOT NULL,
+    name TEXT,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id)
+);
+
+CREATE TABLE admin_clients (
+    app_id TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    secret_hash BYTEA NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, client_id)
+);
 ";

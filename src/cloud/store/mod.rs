@@ -5,6 +5,7 @@
 //! parameters are `$1`, `$2`, …; types are TEXT, BIGINT and BYTEA; conflicts go through `ON CONFLICT`; there are no
 //! implicit row ids.
 
+pub(crate) mod apps;
 pub(crate) mod commands;
 mod error;
 pub(crate) mod installations;
@@ -93,6 +94,21 @@ impl dyn Store {
         let (job, answer) = boxed(job, false);
         self.submit_read(job)?;
         answer.await.unwrap_or_else(|_| Err(StoreError::lost().into()))
+    }
+
+    /// As [`read`](Self::read), for a thread that may wait.
+    pub(crate) fn read_blocking<T, F>(&self, job: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&mut dyn Sql) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (sender, answer) = std::sync::mpsc::sync_channel(1);
+        self.submit_read(Box::new(move |sql| {
+            let result = job(sql);
+            // Whoever asked waits for it.
+            Finished { keep: false, reply: Box::new(move |_| drop(sender.send(result))) }
+        }))?;
+        answer.recv().unwrap_or_else(|_| Err(StoreError::lost()))
     }
 
     /// Writes, and returns when the change is durable. An error of `job` rolls its own changes back. Dropping the

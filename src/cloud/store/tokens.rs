@@ -1,24 +1,20 @@
 //! Access tokens. Only their hashes are stored.
 
 use super::{Sql, StoreError};
+use crate::cloud::caller::Caller;
 use crate::cloud::token::TokenHash;
 use crate::ids::AppId;
 use crate::thing_if::Principal;
 
 /// Whose token this is, in `app`; `None` for a token that is unknown there or has expired.
-pub(crate) fn principal(
-    sql: &mut dyn Sql,
-    app: &AppId,
-    hash: &TokenHash,
-    now: i64,
-) -> Result<Option<Principal>, StoreError> {
+pub(crate) fn caller(sql: &mut dyn Sql, app: &AppId, hash: &TokenHash, now: i64) -> Result<Option<Caller>, StoreError> {
     let row = sql.query_one(
         "SELECT principal FROM access_tokens \
          WHERE token_hash = $1 AND app_id = $2 AND (expires_at IS NULL OR expires_at > $3)",
         &[hash.as_bytes().into(), app.as_str().into(), now.into()],
     )?;
     match row {
-        Some(mut row) => row.text(0)?.parse().map(Some).map_err(|_| StoreError::column(0, "a principal")),
+        Some(mut row) => row.text(0)?.parse().map(Some).map_err(|_| StoreError::column(0, "a caller")),
         None => Ok(None),
     }
 }
@@ -36,19 +32,21 @@ const KEEP_OF_THING: i64 = 8;
 /// The newest tokens of a user that stay valid: a user has many browsers.
 const KEEP_OF_USER: i64 = 64;
 
-/// Adds a token of `principal`. Of all it has, the newest 8 (a thing) or 64 (a user) stay valid.
-pub(crate) fn add(
-    sql: &mut dyn Sql,
-    app: &AppId,
-    principal: &Principal,
-    new: &NewToken,
-    now: i64,
-) -> Result<(), StoreError> {
-    let keep = match principal {
-        Principal::Thing(_) => KEEP_OF_THING,
-        Principal::User(_) | Principal::Group(_) => KEEP_OF_USER,
+/// The newest tokens of an administrator that stay valid; there is one for each session.
+const KEEP_OF_ADMIN: i64 = 64;
+/// The newest tokens of anybody with the application's key that stay valid: many share them.
+const KEEP_OF_ANYBODY: i64 = 10_000;
+
+/// Adds a token of `caller`. Of all that there are, the newest 8 of a thing, 64 of a user or an administrator, 10,000 of anybody
+/// with the application's key stay valid.
+pub(crate) fn add(sql: &mut dyn Sql, app: &AppId, caller: &Caller, new: &NewToken, now: i64) -> Result<(), StoreError> {
+    let keep = match caller {
+        Caller::Principal(Principal::Thing(_)) => KEEP_OF_THING,
+        Caller::Principal(Principal::User(_) | Principal::Group(_)) => KEEP_OF_USER,
+        Caller::Admin => KEEP_OF_ADMIN,
+        Caller::Anonymous => KEEP_OF_ANYBODY,
     };
-    let principal = principal.to_string();
+    let principal = caller.to_string();
     let row = sql.query_one(
         "SELECT COALESCE(MAX(seq), 0) + 1 FROM access_tokens WHERE app_id = $1 AND principal = $2",
         &[app.as_str().into(), (&principal).into()],

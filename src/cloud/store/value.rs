@@ -79,6 +79,14 @@ impl Row {
         }
     }
 
+    /// A BYTEA column that is never NULL. Takes it out of the row.
+    pub(crate) fn blob(&mut self, index: usize) -> Result<Vec<u8>, StoreError> {
+        match self.take(index) {
+            Value::Blob(bytes) => Ok(bytes.into_owned()),
+            _ => Err(StoreError::column(index, "BYTEA")),
+        }
+    }
+
     /// A BIGINT column that is never NULL.
     pub(crate) fn integer(&self, index: usize) -> Result<i64, StoreError> {
         match self.0.get(index) {
