@@ -30,6 +30,8 @@ mod answer;
 mod apps;
 mod call;
 mod caller;
+#[allow(dead_code)] // the conditions of triggers come with the triggers
+mod clause;
 mod data_directory;
 mod delivery;
 mod directory;
@@ -41,7 +43,11 @@ mod options;
 mod password;
 mod rest;
 mod service;
+#[allow(dead_code)] // states with traits come next
+mod state_change;
 mod store;
+#[allow(dead_code)] // states with traits come next
+mod thing_state;
 mod throttle;
 mod token;
 
