@@ -1,8 +1,10 @@
 //! `thingif serve`: the edge and the cloud, until told to stop.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+use http::HeaderValue;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::advertise_arg::AdvertiseArg;
@@ -12,7 +14,7 @@ use crate::cli::listen_address::ListenAddress;
 use crate::cli::output;
 use crate::cli::server::{Server, Sockets};
 use crate::cli::server_tls::ServerTls;
-use crate::cloud::{self, Location};
+use crate::cloud::{self, AllowedOrigins, Location};
 use crate::ids::AppId;
 use crate::secret::Secret;
 
@@ -41,6 +43,12 @@ pub(crate) struct Serve {
     /// What things are told to connect to, where that is not the address they came to: HOST, and ports that differ.
     #[arg(long, value_name = "HOST[,tcp=PORT,ssl=PORT,ws=PORT,wss=PORT]")]
     advertise: Option<AdvertiseArg>,
+    /// How long the endpoint of a new installation is answered with 503 and Retry-After, in seconds from 0 to 60.
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = preparation)]
+    endpoint_preparation: Duration,
+    /// A web page whose scripts may read answers over HTTP, as https://app.example. Repeatable. Default: any.
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    allowed_origins: Vec<HeaderValue>,
     /// The server's certificate, then its chain (PEM). Default: one of a local authority, made under --data.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -89,6 +97,11 @@ impl Addresses {
     }
 }
 
+fn preparation(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.0..=60.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| String::from("expected seconds from 0 to 60"))
+}
+
 impl Serve {
     pub(crate) async fn run(&self) -> Result<(), Failure> {
         let apps = self.read_apps()?;
@@ -100,6 +113,11 @@ impl Serve {
             store: self.data.clone().map_or(Location::Memory, Location::Dir),
             apps,
             advertise: sockets.advertise(self.advertise.as_ref()),
+            endpoint_preparation: self.endpoint_preparation,
+            allowed_origins: match &self.allowed_origins[..] {
+                [] => AllowedOrigins::Any,
+                only => AllowedOrigins::Only(only.to_vec()),
+            },
             ..cloud::Options::default()
         };
         let config = tls.as_ref().map(ServerTls::config);

@@ -26,8 +26,13 @@ pub(crate) fn empty(status: StatusCode) -> Response {
 
 /// An answer whose JSON body, with a secret in it, was written by the type that guards it.
 pub(crate) fn exposed(status: StatusCode, body: Bytes) -> Response {
+    typed(status, media_type::JSON, body)
+}
+
+/// An answer whose JSON body has a media type of its own.
+pub(crate) fn typed(status: StatusCode, media_type: &'static str, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type::JSON));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }

@@ -71,6 +71,8 @@ mod tests {
             mqtt_topic: ClientId::new("topic").expect("valid"),
             username: String::new(),
             generation,
+            development: false,
+            ready_at: 0,
         }
     }
 

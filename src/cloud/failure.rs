@@ -69,9 +69,22 @@ impl Failure {
     }
 
     pub(crate) fn thing_not_found(app: &AppId, thing: &ThingId) -> Self {
-        Self::new(ErrorCode::ThingNotFound, format!("Thing {thing} not found"))
-            .with("field", "thingID")
-            .with("value", thing.as_str())
+        Self::no_such_thing(app, "thingID", thing.as_str())
+    }
+
+    /// 404: no thing whose `field` is `value`, whether or not it could be one.
+    pub(crate) fn no_such_thing(app: &AppId, field: &str, value: &str) -> Self {
+        Self::new(ErrorCode::ThingNotFound, format!("Thing {value} not found"))
+            .with("field", field)
+            .with("value", value)
+            .with("appID", app.as_str())
+    }
+
+    /// 404, as for things.
+    pub(crate) fn user_not_found(app: &AppId, user: &str) -> Self {
+        Self::new(ErrorCode::UserNotFound, format!("User {user} not found"))
+            .with("field", "userID")
+            .with("value", user)
             .with("appID", app.as_str())
     }
 

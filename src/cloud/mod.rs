@@ -32,6 +32,7 @@ mod call;
 mod caller;
 #[allow(dead_code)] // the conditions of triggers come with the triggers
 mod clause;
+mod cross_origin;
 mod data_directory;
 mod delivery;
 mod directory;
@@ -57,7 +58,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 pub use apps::{AdminClient, App, CreateAppError, CreatedApp};
-pub use options::{Advertise, Clock, Location, OpenError, Options, PasswordCost};
+pub use options::{Advertise, AllowedOrigins, Clock, Location, OpenError, Options, PasswordCost};
 pub use service::CloudService;
 pub use store::Commits;
 
@@ -89,6 +90,9 @@ struct Inner {
     apps: Apps,
     accept_any_app_key: bool,
     advertise: Advertise,
+    allowed_origins: AllowedOrigins,
+    /// In milliseconds.
+    endpoint_preparation: i64,
     max_body: usize,
     clock: Clock,
     identifiers: Identifiers,
@@ -107,6 +111,11 @@ impl Cloud {
     pub fn open(options: Options, pusher: Arc<dyn Pusher>) -> Result<Self, OpenError> {
         check("max_body", options.max_body, 1_024..=16 << 20)?;
         check("store_queue", options.store_queue, 1..=1 << 20)?;
+        cross_origin::check(&options.allowed_origins)?;
+        let endpoint_preparation = match i64::try_from(options.endpoint_preparation.as_millis()) {
+            Ok(millis @ 0..=60_000) => millis,
+            _ => return Err(OpenError::Option { name: "endpoint_preparation", problem: "is longer than 60 s".into() }),
+        };
         let identifiers = Identifiers::new()?;
         let passwords = Passwords::new(options.password_cost)?;
         let now = options.clock.millis();
@@ -124,6 +133,8 @@ impl Cloud {
             apps,
             accept_any_app_key: options.accept_any_app_key,
             advertise: options.advertise,
+            allowed_origins: options.allowed_origins,
+            endpoint_preparation,
             max_body: options.max_body,
             clock: options.clock,
             identifiers,
@@ -135,14 +146,15 @@ impl Cloud {
         })))
     }
 
-    /// The REST surface as a router, for [`http::serve`] and for tests.
+    /// The REST surface as a router, for [`http::serve`] and for tests. It answers web pages of
+    /// [`Options::allowed_origins`], preflights included.
     pub fn router(&self) -> axum::Router {
-        rest::router(self.clone())
+        rest::router(self.clone()).layer(cross_origin::layer(&self.0.allowed_origins))
     }
 
     /// The REST surface as a service for an edge.
     pub fn service(&self) -> CloudService {
-        CloudService::new(self.router())
+        CloudService::new(rest::router(self.clone()))
     }
 
     /// How many writes have shared how many commits: the measure of what group commit saves.
@@ -182,6 +194,11 @@ impl Cloud {
 
     pub(crate) fn unrecorded(&self) -> Arc<Semaphore> {
         Arc::clone(&self.0.unrecorded)
+    }
+
+    /// In milliseconds.
+    pub(crate) fn endpoint_preparation(&self) -> i64 {
+        self.0.endpoint_preparation
     }
 
     pub(crate) fn max_body(&self) -> usize {

@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::HeaderValue;
 
 use super::apps::AdminClient;
 use crate::ids::AppId;
@@ -34,6 +36,19 @@ pub struct Advertise {
     pub ws: Option<u16>,
     /// `portWSS`.
     pub wss: Option<u16>,
+}
+
+/// Which web pages may read answers, by the origin that their browser names (CORS).
+///
+/// Credentials are tokens that a page sends itself, never cookies, so a page of any origin can do no more with an answer
+/// than its user could with curl.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AllowedOrigins {
+    /// Every one.
+    #[default]
+    Any,
+    /// These, as `https://app.example`: none when it is empty.
+    Only(Vec<HeaderValue>),
 }
 
 /// What passwords cost to hash and to check: argon2id with one lane.
@@ -97,6 +112,12 @@ pub struct Options {
     pub admins: Vec<AdminClient>,
     /// What onboarding says of the assigned broker.
     pub advertise: Advertise,
+    /// How long after `POST …/installations` the endpoint of the new installation is answered with 503 and Retry-After, as
+    /// the late Kii service did while it prepared one (`wire` §5). Default 500 ms, range 0 to 60 s. At most 1 s suits the
+    /// SDK that tries three times, a second apart. Onboarding tells its endpoint at once in any case.
+    pub endpoint_preparation: Duration,
+    /// Which web pages may read answers over HTTP. Default: every one, as with the late Kii service.
+    pub allowed_origins: AllowedOrigins,
     /// Takes any application key, as the late Kii service did (`wire` §1.1). Default `false`: keys are checked.
     pub accept_any_app_key: bool,
     /// Delays logins after failures, by address and by name (never refuses them). Default `true`.
@@ -120,6 +141,8 @@ impl Default for Options {
             apps: Vec::new(),
             admins: Vec::new(),
             advertise: Advertise::default(),
+            endpoint_preparation: Duration::from_millis(500),
+            allowed_origins: AllowedOrigins::default(),
             accept_any_app_key: false,
             throttle_logins: true,
             password_cost: PasswordCost::default(),

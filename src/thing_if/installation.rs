@@ -20,12 +20,15 @@ pub struct InstallationRequest {
     /// The thing, when an administrator asks; else it is the token's.
     #[serde(default, rename = "thingID", skip_serializing_if = "Option::is_none")]
     pub thing_id: Option<ThingId>,
+    /// The user, when an administrator asks; else it is the token's.
+    #[serde(default, rename = "userID", skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
 }
 
 impl InstallationRequest {
     /// An MQTT installation for whoever's token is sent along.
     pub fn mqtt(development: bool) -> Self {
-        Self { device_type: MQTT.to_owned(), development, thing_id: None }
+        Self { device_type: MQTT.to_owned(), development, thing_id: None, user_id: None }
     }
 
     /// Reads the body.

@@ -136,6 +136,7 @@ const COMMAND: &str = "/thing-if/apps/{app}/targets/{target}/commands/{command}"
 const RESULTS: &str = "/thing-if/apps/{app}/targets/{target}/commands/{command}/action-results";
 const ONBOARDINGS: &str = "/thing-if/apps/{app}/onboardings";
 const TOKEN: &str = "/api/apps/{app}/oauth2/token";
+const INSTALLATIONS: &str = "/api/apps/{app}/installations";
 const INSTALLATION: &str = "/api/apps/{app}/installations/{installation}";
 const THING: &str = "/api/apps/{app}/things/{thing}";
 
@@ -294,6 +295,56 @@ pub(crate) const ROWS: &[Row] = &[
         rightful: (Rightful::Key, 200),
         strangers: BY_KEY_AND_PASSWORD,
         elsewhere: INVALID_GRANT,
+    },
+    Row {
+        method: "POST",
+        route: INSTALLATIONS,
+        path: INSTALLATIONS,
+        media_type: "application/vnd.kii.InstallationCreationRequest+json",
+        body: r#"{"deviceType":"MQTT","development":true,"thingID":"{thing}"}"#,
+        rightful: (Rightful::Owner, 201),
+        strangers: BY_TOKEN,
+        elsewhere: "404 THING_NOT_FOUND",
+    },
+    Row {
+        method: "POST",
+        route: INSTALLATIONS,
+        path: INSTALLATIONS,
+        media_type: JSON,
+        body: r#"{"deviceType":"MQTT","userID":"{owner}"}"#,
+        rightful: (Rightful::Owner, 201),
+        strangers: BY_TOKEN,
+        elsewhere: "404 USER_NOT_FOUND",
+    },
+    Row {
+        method: "GET",
+        route: INSTALLATIONS,
+        path: "/api/apps/{app}/installations?thingID={thing}",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Owner, 200),
+        strangers: BY_TOKEN,
+        elsewhere: "404 THING_NOT_FOUND",
+    },
+    Row {
+        method: "GET",
+        route: INSTALLATION,
+        path: "/api/apps/{app}/installations/{installation}",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Thing, 200),
+        strangers: BY_TOKEN,
+        elsewhere: "404 INSTALLATION_NOT_FOUND",
+    },
+    Row {
+        method: "GET",
+        route: "/api/apps/{app}/installations/{installation}/mqtt-endpoint",
+        path: "/api/apps/{app}/installations/{installation}/mqtt-endpoint",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Owner, 200),
+        strangers: BY_TOKEN,
+        elsewhere: "404 MQTT_ENDPOINT_NOT_FOUND",
     },
     Row {
         method: "DELETE",

@@ -3,6 +3,7 @@
 mod action_results;
 mod commands;
 mod installations;
+mod mqtt_endpoint;
 mod oauth2;
 mod onboardings;
 mod states;
@@ -26,6 +27,7 @@ pub(crate) fn router(cloud: Cloud) -> Router {
         .merge(users::routes())
         .merge(things::routes())
         .merge(installations::routes())
+        .merge(mqtt_endpoint::routes())
         .merge(oauth2::routes())
         .merge(onboardings::routes())
         .merge(states::routes())

@@ -14,10 +14,17 @@ pub(crate) struct Installation {
     pub(crate) mqtt_topic: ClientId,
     pub(crate) username: String,
     pub(crate) generation: i64,
+    /// For the development environment, not for production.
+    pub(crate) development: bool,
+    /// When its endpoint is told to who asks, in milliseconds since 1970.
+    pub(crate) ready_at: i64,
 }
 
+/// The newest installations of a principal that stay valid: some clients install anew at every start. (`wire` §7)
+pub(crate) const KEEP: i64 = 64;
+
 impl Installation {
-    /// A new one.
+    /// A new one, for production, ready at once.
     pub(crate) fn generate(app_id: AppId) -> Self {
         Self {
             installation_id: Identifiers::installation_id(),
@@ -25,6 +32,8 @@ impl Installation {
             mqtt_topic: Identifiers::mqtt_topic(),
             username: Identifiers::endpoint_username(&app_id),
             generation: 1,
+            development: false,
+            ready_at: 0,
             app_id,
         }
     }
@@ -39,7 +48,7 @@ pub(crate) fn insert(sql: &mut dyn Sql, principal: &Principal, new: &Installatio
     let seq = row.map_or(Ok(1), |row| row.integer(0))?;
     sql.execute(
         "INSERT INTO installations (app_id, installation_id, registration_id, principal, seq, mqtt_topic, username, \
-         generation, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+         generation, development, ready_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         &[
             new.app_id.as_str().into(),
             (&new.installation_id).into(),
@@ -49,6 +58,8 @@ pub(crate) fn insert(sql: &mut dyn Sql, principal: &Principal, new: &Installatio
             new.mqtt_topic.as_str().into(),
             (&new.username).into(),
             new.generation.into(),
+            i64::from(new.development).into(),
+            new.ready_at.into(),
             now.into(),
         ],
     )?;
@@ -58,17 +69,30 @@ pub(crate) fn insert(sql: &mut dyn Sql, principal: &Principal, new: &Installatio
 /// The installations of `principal`, oldest first.
 pub(crate) fn of(sql: &mut dyn Sql, app: &AppId, principal: &Principal) -> Result<Vec<Installation>, StoreError> {
     let rows = sql.query(
-        "SELECT app_id, installation_id, registration_id, mqtt_topic, username, generation FROM installations \
+        "SELECT app_id, installation_id, registration_id, mqtt_topic, username, generation, development, ready_at \
+         FROM installations \
          WHERE app_id = $1 AND principal = $2 ORDER BY seq",
         &[app.as_str().into(), principal.to_string().into()],
     )?;
     rows.into_iter().map(installation).collect()
 }
 
+/// Removes all but the newest [`KEEP`] installations of `principal`, and says which went.
+pub(crate) fn prune(sql: &mut dyn Sql, app: &AppId, principal: &Principal) -> Result<Vec<Installation>, StoreError> {
+    let mut all = of(sql, app, principal)?;
+    let keep = usize::try_from(KEEP).unwrap_or(usize::MAX);
+    all.truncate(all.len().saturating_sub(keep));
+    for old in &all {
+        delete(sql, app, &old.installation_id)?;
+    }
+    Ok(all)
+}
+
 /// The installation whose endpoint has this user name.
 pub(crate) fn by_username(sql: &mut dyn Sql, username: &str) -> Result<Option<Installation>, StoreError> {
     let row = sql.query_one(
-        "SELECT app_id, installation_id, registration_id, mqtt_topic, username, generation FROM installations \
+        "SELECT app_id, installation_id, registration_id, mqtt_topic, username, generation, development, ready_at \
+         FROM installations \
          WHERE username = $1",
         &[username.into()],
     )?;
@@ -83,18 +107,20 @@ pub(crate) fn find(
 ) -> Result<Option<(Installation, Principal)>, StoreError> {
     let row = match name {
         InstallationName::Id(id) => sql.query_one(
-            "SELECT app_id, installation_id, registration_id, mqtt_topic, username, generation, principal \
+            "SELECT app_id, installation_id, registration_id, mqtt_topic, username, generation, development, \
+             ready_at, principal \
              FROM installations WHERE app_id = $1 AND installation_id = $2",
             &[app.as_str().into(), id.into()],
         )?,
         InstallationName::Registration(id) => sql.query_one(
-            "SELECT app_id, installation_id, registration_id, mqtt_topic, username, generation, principal \
+            "SELECT app_id, installation_id, registration_id, mqtt_topic, username, generation, development, \
+             ready_at, principal \
              FROM installations WHERE app_id = $1 AND registration_id = $2",
             &[app.as_str().into(), id.into()],
         )?,
     };
     let Some(mut row) = row else { return Ok(None) };
-    let principal = row.text(6)?.parse().map_err(|_| StoreError::column(6, "a principal"))?;
+    let principal = row.text(8)?.parse().map_err(|_| StoreError::column(8, "a principal"))?;
     Ok(Some((installation(row)?, principal)))
 }
 
@@ -124,5 +150,7 @@ fn installation(mut row: Row) -> Result<Installation, StoreError> {
         mqtt_topic: ClientId::new(row.text(3)?).map_err(|_| StoreError::column(3, "a client id"))?,
         username: row.text(4)?,
         generation: row.integer(5)?,
+        development: row.integer(6)? != 0,
+        ready_at: row.integer(7)?,
     })
 }

@@ -1,7 +1,7 @@
 //! The schema, as the steps that lead to it. A step that was ever released is never edited; a new one is appended.
 
 /// Each entry raises the schema by one version; the first makes version 1.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
 const V1: &str = "
 CREATE TABLE users (
@@ -120,4 +120,10 @@ CREATE TABLE admin_clients (
     created_at BIGINT NOT NULL,
     PRIMARY KEY (app_id, client_id)
 );
+";
+
+/// Installations by request: for which environment, and from when on their endpoint is told.
+const V3: &str = "
+ALTER TABLE installations ADD COLUMN development BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE installations ADD COLUMN ready_at BIGINT NOT NULL DEFAULT 0;
 ";

@@ -72,3 +72,11 @@ pub(crate) fn by_name(sql: &mut dyn Sql, app: &AppId, by: Name, name: &str) -> R
         None => Ok(None),
     }
 }
+
+pub(crate) fn exists(sql: &mut dyn Sql, app: &AppId, user: &UserId) -> Result<bool, StoreError> {
+    let row = sql.query_one(
+        "SELECT user_id FROM users WHERE app_id = $1 AND user_id = $2",
+        &[app.as_str().into(), user.as_str().into()],
+    )?;
+    Ok(row.is_some())
+}
