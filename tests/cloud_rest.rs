@@ -207,8 +207,8 @@ const BOTH: &[Case] = &[
         "Bearer $ann",
         "application/vnd.kii.CommandCreationRequest+json",
         "{}",
-        501,
-        "OPERATION_NOT_IMPLEMENTED",
+        400,
+        "WRONG_COMMAND",
     ),
     (
         "POST /thing-if/apps/{APP}/targets/THING:{TH}/commands",

@@ -119,6 +119,8 @@ impl Server {
         let Self { cloud, registry, sockets, tls } = self;
         let (stopping, stopped) = watch::channel(());
         let until_stopped = |mut stopped: watch::Receiver<()>| async move { drop(stopped.changed().await) };
+        let alone = cloud.clone();
+        let alone = tokio::spawn(async move { alone.run().await });
         let mut tasks = JoinSet::new();
         for (listener, tls) in [(sockets.http, None), (sockets.https, tls.clone())] {
             if let Some(listener) = listener {
@@ -138,6 +140,9 @@ impl Server {
             failed = failed.or(why(ended).err());
         }
         cloud.close().await;
+        if let Err(error) = alone.await {
+            tracing::error!(%error, "what the cloud does by itself ended early");
+        }
         failed.map_or(Ok(()), Err)
     }
 }

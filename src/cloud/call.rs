@@ -126,12 +126,17 @@ impl Call {
 
     /// Whether `caller` is `thing`, one of its owners or the administrator.
     pub(crate) fn may_use(&self, sql: &mut dyn Sql, caller: &Caller, thing: &ThingId) -> Result<bool, StoreError> {
-        match caller {
-            Caller::Anonymous => Ok(false),
-            Caller::Admin => Ok(true),
-            Caller::Principal(Principal::Thing(own)) => Ok(own == thing),
-            Caller::Principal(owner) => things::is_owner(sql, &self.app, thing, owner),
-        }
+        may_use(sql, &self.app, caller, thing)
+    }
+}
+
+/// Whether `caller` is `thing`, one of its owners or the administrator.
+pub(crate) fn may_use(sql: &mut dyn Sql, app: &AppId, caller: &Caller, thing: &ThingId) -> Result<bool, StoreError> {
+    match caller {
+        Caller::Anonymous => Ok(false),
+        Caller::Admin => Ok(true),
+        Caller::Principal(Principal::Thing(own)) => Ok(own == thing),
+        Caller::Principal(owner) => things::is_owner(sql, app, thing, owner),
     }
 }
 
@@ -255,6 +260,19 @@ impl Body {
             Ok(())
         } else if later.iter().any(|known| media_type::is(given, known)) {
             Err(Failure::not_implemented(&String::from_utf8_lossy(media_type::essence(given))))
+        } else {
+            Err(InvalidBody::MediaType.into())
+        }
+    }
+
+    /// Checks that the body is of one of the media types `known`, or does not say what it is. (`wire` §8)
+    ///
+    /// # Errors
+    /// 400 for any other.
+    pub(crate) fn require(&self, known: &[&str]) -> Result<(), Failure> {
+        let given = self.content_type();
+        if given.is_empty() || known.iter().any(|known| media_type::is(given, known)) {
+            Ok(())
         } else {
             Err(InvalidBody::MediaType.into())
         }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Cloud;
+use super::command::Delivery;
 use super::store::{Sql, StoreError, StoreErrorKind, commands};
 use crate::edge::PushOutcome;
-use crate::ids::{AppId, ClientId, CommandId, ThingId};
+use crate::ids::ClientId;
 use crate::thing_if::CommandState;
 
 /// Outcomes that may wait to be recorded; more pushes wait with them.
@@ -18,14 +19,8 @@ const RETRY: Duration = Duration::from_millis(100);
 impl Cloud {
     /// Pushes a durable command to its thing, and records what became of the push: DELIVERED when a subscribed
     /// connection has it, SEND_FAILED when nobody could take it. Returns when it is pushed; recording goes on.
-    pub(crate) async fn deliver(
-        &self,
-        app: AppId,
-        thing: ThingId,
-        command: CommandId,
-        topics: Vec<ClientId>,
-        payload: Bytes,
-    ) {
+    pub(crate) async fn deliver(&self, delivery: Delivery) {
+        let Delivery { app, thing, command, topics, payload } = delivery;
         // Held until the outcome is recorded. `close` takes all of them, so it waits for this.
         let Ok(permit) = self.unrecorded().acquire_owned().await else { return };
         let mut state = CommandState::SendFailed;
@@ -51,5 +46,13 @@ impl Cloud {
                 }
             }
         });
+    }
+
+    /// Tells a command's issuer that its thing has reported: to whoever is connected, once, unrecorded.
+    pub(crate) async fn tell_issuer(&self, topics: &[ClientId], payload: Bytes) {
+        for topic in topics {
+            let outcome = self.pusher().push(topic, payload.clone()).await;
+            tracing::debug!(%topic, ?outcome, "issuer told of results");
+        }
     }
 }

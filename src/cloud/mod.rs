@@ -32,6 +32,7 @@ mod call;
 mod caller;
 #[allow(dead_code)] // the conditions of triggers come with the triggers
 mod clause;
+mod command;
 mod cross_origin;
 mod data_directory;
 mod delivery;
@@ -41,8 +42,10 @@ mod failure;
 pub mod http;
 mod identifiers;
 mod options;
+mod page;
 mod password;
 mod rest;
+mod run;
 mod service;
 #[allow(dead_code)] // states with traits come next
 mod state_change;
@@ -54,8 +57,9 @@ mod token;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 pub use apps::{AdminClient, App, CreateAppError, CreatedApp};
 pub use options::{Advertise, AllowedOrigins, Clock, Location, OpenError, Options, PasswordCost};
@@ -101,6 +105,8 @@ struct Inner {
     endpoint_key: EndpointKey,
     pusher: Arc<dyn Pusher>,
     unrecorded: Arc<Semaphore>,
+    command_retention: Duration,
+    closing: watch::Sender<bool>,
 }
 
 impl Cloud {
@@ -116,6 +122,9 @@ impl Cloud {
             Ok(millis @ 0..=60_000) => millis,
             _ => return Err(OpenError::Option { name: "endpoint_preparation", problem: "is longer than 60 s".into() }),
         };
+        if options.command_retention < Duration::from_secs(60) {
+            return Err(OpenError::Option { name: "command_retention", problem: "is less than a minute".to_owned() });
+        }
         let identifiers = Identifiers::new()?;
         let passwords = Passwords::new(options.password_cost)?;
         let now = options.clock.millis();
@@ -143,6 +152,8 @@ impl Cloud {
             endpoint_key,
             pusher,
             unrecorded: Arc::new(Semaphore::new(delivery::MAX_UNRECORDED as usize)),
+            command_retention: options.command_retention,
+            closing: watch::Sender::new(false),
         })))
     }
 
@@ -165,6 +176,7 @@ impl Cloud {
     /// Ends the cloud: outcomes of pushes are recorded, queued writes are executed and made durable, the store is
     /// closed. Requests that come later are answered 503. Stop serving first.
     pub async fn close(&self) {
+        self.0.closing.send_replace(true);
         // Never returned: nothing is pushed any more. An error says that another `close` has them.
         if let Ok(all) = self.unrecorded().acquire_many_owned(delivery::MAX_UNRECORDED).await {
             all.forget();

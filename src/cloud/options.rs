@@ -130,6 +130,9 @@ pub struct Options {
     /// Writes, and as many reads, that may wait for the store; beyond, 503 with Retry-After. Default 4,096, at least 1.
     /// One costs about 200 bytes and its request's body.
     pub store_queue: usize,
+    /// For how long a command can be read after it was posted. Default 90 days, at least 1 minute. Older ones are removed
+    /// within the hour, by [`Cloud::run`](super::Cloud::run). Of one thing the newest 10,000 commands are kept at most.
+    pub command_retention: Duration,
     /// Where the time is read.
     pub clock: Clock,
 }
@@ -148,6 +151,7 @@ impl Default for Options {
             password_cost: PasswordCost::default(),
             max_body: 65_536,
             store_queue: 4_096,
+            command_retention: Duration::from_secs(90 * 24 * 60 * 60),
             clock: Clock::default(),
         }
     }

@@ -135,6 +135,20 @@ impl CommandPush {
     }
 }
 
+/// What the issuer of a command receives on its own topic once the thing has reported. Only `commandID` is known of it;
+/// the rest is ours, and there are no `actions`, by which readers tell a command. (`wire` §6)
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommandReportedPush {
+    /// The command.
+    #[serde(rename = "commandID")]
+    pub command_id: CommandId,
+    /// The thing that reported.
+    pub target: Principal,
+    /// How far the command is.
+    pub command_state: CommandState,
+}
+
 /// The answer to `GET …/commands/{CID}`. (`wire` §5)
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

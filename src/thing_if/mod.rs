@@ -31,7 +31,7 @@ use open_text::open_text;
 pub use action_results::{ActionResult, ActionResults, ActionResultsUpdate, AliasResults};
 pub use actions::{Action, Actions, AliasActions};
 pub use bucket_event::{BucketEvent, BucketEventType};
-pub use command::{Command, CommandCreated, CommandPush, CommandRequest, CommandState, Commands};
+pub use command::{Command, CommandCreated, CommandPush, CommandReportedPush, CommandRequest, CommandState, Commands};
 pub use credential::Credential;
 pub use endpoint::{MqttEndpoint, TtlField};
 pub use error_body::ErrorBody;

@@ -1,7 +1,10 @@
-//! Commands, in the order in which they were posted.
+//! Commands, in the order in which they were posted. Of each thing the newest 10,000 are kept.
 
 use super::{Row, Sql, StoreError};
 use crate::ids::{AppId, ThingId};
+
+/// The most commands of one thing; the oldest make room.
+const MAX_PER_THING: i64 = 10_000;
 
 /// A row. JSON columns hold compact JSON.
 #[derive(Debug, Clone)]
@@ -51,7 +54,22 @@ pub(crate) fn insert(sql: &mut dyn Sql, app: &AppId, thing: &ThingId, command: &
             command.modified_at.into(),
         ],
     )?;
+    if seq > MAX_PER_THING {
+        sql.execute(
+            "DELETE FROM commands WHERE app_id = $1 AND thing_id = $2 AND seq <= $3",
+            &[app.as_str().into(), thing.as_str().into(), (seq - MAX_PER_THING).into()],
+        )?;
+    }
     Ok(())
+}
+
+/// Removes at most `limit` commands that were posted before `before`, oldest first. Returns how many.
+pub(crate) fn prune(sql: &mut dyn Sql, before: i64, limit: i64) -> Result<usize, StoreError> {
+    sql.execute(
+        "DELETE FROM commands WHERE (app_id, thing_id, seq) IN \
+         (SELECT app_id, thing_id, seq FROM commands WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
+        &[before.into(), limit.into()],
+    )
 }
 
 pub(crate) fn get(sql: &mut dyn Sql, app: &AppId, thing: &ThingId, id: &str) -> Result<Option<Command>, StoreError> {

@@ -1,7 +1,7 @@
 //! The schema, as the steps that lead to it. A step that was ever released is never edited; a new one is appended.
 
 /// Each entry raises the schema by one version; the first makes version 1.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4];
 
 const V1: &str = "
 CREATE TABLE users (
@@ -126,4 +126,9 @@ CREATE TABLE admin_clients (
 const V3: &str = "
 ALTER TABLE installations ADD COLUMN development BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE installations ADD COLUMN ready_at BIGINT NOT NULL DEFAULT 0;
+";
+
+/// Commands are forgotten by their age.
+const V4: &str = "
+CREATE INDEX commands_by_age ON commands (created_at);
 ";

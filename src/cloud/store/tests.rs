@@ -208,28 +208,58 @@ async fn what_comes_while_the_store_closes_is_refused_and_not_left_in_the_queue(
     }
 }
 
+fn command(id: &str, state: &str, created_at: i64) -> commands::Command {
+    commands::Command {
+        seq: 0,
+        command_id: id.into(),
+        state: state.into(),
+        issuer: "user:u".into(),
+        actions: "[]".into(),
+        action_results: None,
+        schema: None,
+        schema_version: None,
+        title: None,
+        description: None,
+        metadata: None,
+        fired_by_trigger_id: None,
+        created_at,
+        modified_at: created_at,
+    }
+}
+
+#[tokio::test]
+async fn the_newest_ten_thousand_commands_of_a_thing_are_kept_and_the_old_of_all_things_are_removed() {
+    let store = in_memory(10);
+    let fill = |sql: &mut dyn Sql| -> Result<(), StoreError> {
+        for number in 1..=10_003 {
+            commands::insert(sql, &app(), &thing("t"), &command(&format!("c{number}"), "DONE", number))?;
+        }
+        commands::insert(sql, &app(), &thing("other"), &command("c", "DONE", 1))
+    };
+    store.write(fill).await.expect("written");
+    let count = |sql: &mut dyn Sql| -> Result<(i64, i64, i64), StoreError> {
+        let row =
+            sql.query_one("SELECT COUNT(*), MIN(created_at), MAX(created_at) FROM commands WHERE thing_id = 't'", &[])?;
+        let row = row.expect("a row");
+        Ok((row.integer(0)?, row.integer(1)?, row.integer(2)?))
+    };
+    assert_eq!(store.read(count).await.expect("readable"), (10_000, 4, 10_003));
+    let prune = |limit: i64| store.write(move |sql: &mut dyn Sql| commands::prune(sql, 10_000, limit));
+    let removed: Result<usize, StoreError> = prune(1_000).await;
+    assert_eq!(removed.expect("written"), 1_000);
+    assert_eq!(store.read(count).await.expect("readable"), (9_001, 1_003, 10_003), "the other thing's was the oldest");
+    let removed: Result<usize, StoreError> = prune(100_000).await;
+    assert_eq!(removed.expect("written"), 8_997);
+    assert_eq!(store.read(count).await.expect("readable"), (4, 10_000, 10_003));
+}
+
 #[tokio::test]
 async fn a_command_that_was_being_sent_when_the_service_ended_has_failed() {
     let parent = tempfile::tempdir().expect("temporary directory");
     let path = parent.path().join("d");
     let store = in_directory(&path).expect("opens");
     let insert = |id: &'static str, state: &'static str| {
-        let command = commands::Command {
-            seq: 0,
-            command_id: id.into(),
-            state: state.into(),
-            issuer: "user:u".into(),
-            actions: "[]".into(),
-            action_results: None,
-            schema: None,
-            schema_version: None,
-            title: None,
-            description: None,
-            metadata: None,
-            fired_by_trigger_id: None,
-            created_at: 1,
-            modified_at: 1,
-        };
+        let command = command(id, state, 1);
         store.write(move |sql: &mut dyn Sql| commands::insert(sql, &app(), &thing("t"), &command))
     };
     let inserted: Result<(), StoreError> = insert("sending", "SENDING").await;
