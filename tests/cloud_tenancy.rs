@@ -56,6 +56,7 @@ fn rightful(row: &Row, side: &Side) -> (&'static str, String) {
         Rightful::Key => ("Authorization", side.basic()),
         Rightful::Owner => ("Authorization", format!("Bearer {}", side.owner.1)),
         Rightful::Thing => ("Authorization", format!("Bearer {}", side.lamp.token)),
+        Rightful::Admin => ("Authorization", format!("Bearer {}", side.admin)),
     }
 }
 

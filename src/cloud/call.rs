@@ -19,12 +19,13 @@ use super::Cloud;
 use super::caller::Caller;
 use super::failure::Failure;
 use super::http::Accepted;
-use super::store::{Sql, StoreError, things, tokens};
+use super::object::Object;
+use super::store::{Sql, StoreError, end_nodes, things, tokens};
 use super::token::TokenHash;
 use crate::edge::Peer;
 use crate::ids::{AppId, ThingId};
 use crate::secret::Secret;
-use crate::thing_if::{InvalidBody, Principal, media_type};
+use crate::thing_if::{InvalidBody, Principal, json, media_type};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -112,7 +113,7 @@ impl Call {
         }
     }
 
-    /// Checks that the caller is `thing`, one of its owners or the administrator, and says who.
+    /// Checks that the caller may use `thing`, and says who it is.
     ///
     /// # Errors
     /// As [`Call::caller`]; 404 when there is no such thing in this application; 401 when it is somebody else's.
@@ -124,14 +125,32 @@ impl Call {
         if self.may_use(sql, &caller, thing)? { Ok(caller) } else { Err(Failure::not_permitted(&self.app, &caller)) }
     }
 
-    /// Whether `caller` is `thing`, one of its owners or the administrator.
+    /// Whether `caller` may read and write what `thing` does: it is the thing, its gateway, one of its owners or the
+    /// administrator.
     pub(crate) fn may_use(&self, sql: &mut dyn Sql, caller: &Caller, thing: &ThingId) -> Result<bool, StoreError> {
         may_use(sql, &self.app, caller, thing)
     }
+
+    /// Whether `caller` may change what `thing` is, and end it: it is the thing, one of its owners or the administrator.
+    pub(crate) fn may_manage(&self, sql: &mut dyn Sql, caller: &Caller, thing: &ThingId) -> Result<bool, StoreError> {
+        may_manage(sql, &self.app, caller, thing)
+    }
 }
 
-/// Whether `caller` is `thing`, one of its owners or the administrator.
+/// As [`Call::may_use`], for those who have no call.
 pub(crate) fn may_use(sql: &mut dyn Sql, app: &AppId, caller: &Caller, thing: &ThingId) -> Result<bool, StoreError> {
+    if may_manage(sql, app, caller, thing)? {
+        return Ok(true);
+    }
+    match caller {
+        Caller::Principal(Principal::Thing(own)) => {
+            Ok(end_nodes::gateway_of(sql, app, thing)?.is_some_and(|gateway| gateway == *own))
+        }
+        _ => Ok(false),
+    }
+}
+
+fn may_manage(sql: &mut dyn Sql, app: &AppId, caller: &Caller, thing: &ThingId) -> Result<bool, StoreError> {
     match caller {
         Caller::Anonymous => Ok(false),
         Caller::Admin => Ok(true),
@@ -276,6 +295,20 @@ impl Body {
         } else {
             Err(InvalidBody::MediaType.into())
         }
+    }
+
+    /// The body as an object: one of the media type `known`, JSON, or of a type that is not said. (`wire` §8)
+    ///
+    /// # Errors
+    /// 400 for any other type, and for what is no object.
+    pub(crate) fn object(&self, known: &[&str]) -> Result<Object, Failure> {
+        self.require_one_of(known)?;
+        Ok(Object(json::from_slice(&self.bytes)?))
+    }
+
+    /// The one field of a body of the media type `known` that has but one, an identifier.
+    pub(crate) fn id<T: TryFrom<String>>(&self, field: &str, known: &str) -> Result<T, Failure> {
+        self.object(&[known])?.required_id(field)
     }
 }
 

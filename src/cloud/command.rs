@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::answer;
+use super::delivery::topics_of;
 use super::failure::Failure;
 use super::store::commands as rows;
-use super::store::{Sql, StoreError, installations};
+use super::store::{Sql, StoreError};
 use crate::ids::{AppId, ClientId, CommandId, ThingId, TriggerId};
 use crate::thing_if::{Command, CommandPush, CommandRequest, CommandState, ErrorCode, MAX_PUSH_LEN, Principal, json};
 
@@ -21,7 +22,8 @@ pub(crate) struct NewCommand {
 }
 
 impl NewCommand {
-    /// What `request` asks of `target`.
+    /// What `request` asks of `target`; the push says of whom if it `names_target`
+    /// ([`Options::name_push_target`](super::Options::name_push_target)).
     ///
     /// # Errors
     /// 400 WRONG_COMMAND when no push or no answer can carry it.
@@ -30,6 +32,7 @@ impl NewCommand {
         target: &ThingId,
         request: CommandRequest,
         fired_by: Option<&TriggerId>,
+        names_target: bool,
         now: i64,
     ) -> Result<Self, Failure> {
         let push = CommandPush {
@@ -38,7 +41,7 @@ impl NewCommand {
             command_id: id.clone(),
             actions: request.actions.clone(),
             issuer: Some(request.issuer.to_string()),
-            target: None,
+            target: names_target.then(|| Principal::Thing(target.clone())),
         };
         let payload = serde_json::to_vec(&push).map_err(Failure::internal)?;
         if payload.len() > MAX_PUSH_LEN {
@@ -74,8 +77,7 @@ impl NewCommand {
         rows::insert(sql, app, &self.target, &self.row)?;
         let command = CommandId::new(&self.row.command_id)
             .map_err(|error| StoreError::new(super::store::StoreErrorKind::Failed, error.to_string()))?;
-        let installed = installations::of(sql, app, &Principal::Thing(self.target.clone()))?;
-        let topics = installed.into_iter().map(|installation| installation.mqtt_topic).collect();
+        let topics = topics_of(sql, app, &self.target)?;
         Ok(Delivery { app: app.clone(), thing: self.target, command, topics, payload: self.payload })
     }
 }
@@ -87,7 +89,7 @@ pub(crate) struct Delivery {
     pub(crate) app: AppId,
     pub(crate) thing: ThingId,
     pub(crate) command: CommandId,
-    /// The thing's own topics.
+    /// Where the thing, or its gateway, listens.
     pub(crate) topics: Vec<ClientId>,
     pub(crate) payload: Bytes,
 }

@@ -6,15 +6,23 @@ use bytes::Bytes;
 
 use super::Cloud;
 use super::command::Delivery;
-use super::store::{Sql, StoreError, StoreErrorKind, commands};
+use super::store::{Sql, StoreError, StoreErrorKind, commands, end_nodes, installations};
 use crate::edge::PushOutcome;
-use crate::ids::ClientId;
-use crate::thing_if::CommandState;
+use crate::ids::{AppId, ClientId, ThingId};
+use crate::thing_if::{CommandState, Principal};
 
 /// Outcomes that may wait to be recorded; more pushes wait with them.
 pub(super) const MAX_UNRECORDED: u32 = 1_024;
 /// Between two tries to record an outcome while the store has too much to do.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// The topics that pushes for `thing` go to: those of its own installations or, as long as it is behind a gateway, the
+/// gateway's. (`wire` §6)
+pub(crate) fn topics_of(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<Vec<ClientId>, StoreError> {
+    let installed = end_nodes::gateway_of(sql, app, thing)?.unwrap_or_else(|| thing.clone());
+    let installations = installations::of(sql, app, &Principal::Thing(installed))?;
+    Ok(installations.into_iter().map(|installation| installation.mqtt_topic).collect())
+}
 
 impl Cloud {
     /// Pushes a durable command to its thing, and records what became of the push: DELIVERED when a subscribed

@@ -55,6 +55,11 @@ impl Failure {
         Self::new(ErrorCode::WrongToken, "The provided token is not valid")
     }
 
+    /// 403: a refresh token that nobody has, or that was used.
+    pub(crate) fn wrong_refresh_token() -> Self {
+        Self::new(ErrorCode::WrongRefreshToken, "The provided refresh token is not valid")
+    }
+
     /// 401: the password of a thing is another one.
     pub(crate) fn wrong_password() -> Self {
         Self::new(ErrorCode::WrongPassword, "The provided password is not valid")
@@ -82,9 +87,21 @@ impl Failure {
 
     /// 404, as for things.
     pub(crate) fn user_not_found(app: &AppId, user: &str) -> Self {
-        Self::new(ErrorCode::UserNotFound, format!("User {user} not found"))
-            .with("field", "userID")
-            .with("value", user)
+        Self::no_such_user(app, "userID", user)
+    }
+
+    /// 404: no user whose `field` is `value`.
+    pub(crate) fn no_such_user(app: &AppId, field: &str, value: &str) -> Self {
+        Self::new(ErrorCode::UserNotFound, format!("User {value} not found"))
+            .with("field", field)
+            .with("value", value)
+            .with("appID", app.as_str())
+    }
+
+    /// 404: there are no groups.
+    pub(crate) fn group_not_found(app: &AppId, group: &str) -> Self {
+        Self::new(ErrorCode::GroupNotFound, format!("Group {group} not found"))
+            .with("groupID", group)
             .with("appID", app.as_str())
     }
 

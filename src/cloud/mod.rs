@@ -40,7 +40,9 @@ mod directory;
 mod endpoint_key;
 mod failure;
 pub mod http;
+mod id_page;
 mod identifiers;
+mod object;
 mod options;
 mod page;
 mod password;
@@ -93,6 +95,7 @@ struct Inner {
     store: Box<dyn Store>,
     apps: Apps,
     accept_any_app_key: bool,
+    name_push_target: bool,
     advertise: Advertise,
     allowed_origins: AllowedOrigins,
     /// In milliseconds.
@@ -141,6 +144,7 @@ impl Cloud {
             store,
             apps,
             accept_any_app_key: options.accept_any_app_key,
+            name_push_target: options.name_push_target,
             advertise: options.advertise,
             allowed_origins: options.allowed_origins,
             endpoint_preparation,
@@ -227,6 +231,10 @@ impl Cloud {
 
     pub(crate) fn accepts_any_app_key(&self) -> bool {
         self.0.accept_any_app_key
+    }
+
+    pub(crate) fn names_push_target(&self) -> bool {
+        self.0.name_push_target
     }
 
     /// Milliseconds since 1970.

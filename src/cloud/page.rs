@@ -25,13 +25,7 @@ pub(crate) struct PageRequest {
 impl PageRequest {
     /// Reads the query of `call`.
     pub(crate) fn of(call: &Call) -> Result<Self, Failure> {
-        let limit = match call.query("bestEffortLimit") {
-            None => DEFAULT_PAGE,
-            Some(text) => match text.parse::<i64>() {
-                Ok(limit) if limit > 0 => limit.min(MAX_PAGE),
-                _ => return Err(Failure::invalid("`bestEffortLimit` is not a number above 0")),
-            },
-        };
+        let limit = limit(call.query("bestEffortLimit"))?;
         let after = match call.query("paginationKey") {
             None => None,
             Some(key) => {
@@ -65,6 +59,15 @@ impl PageRequest {
             last = place;
         }
         Ok((shown, None))
+    }
+}
+
+/// How many elements `bestEffortLimit` asks for: 1 to 200.
+pub(crate) fn limit(given: Option<&str>) -> Result<i64, Failure> {
+    match given.map(str::parse::<i64>) {
+        None => Ok(DEFAULT_PAGE),
+        Some(Ok(limit)) if limit > 0 => Ok(limit.min(MAX_PAGE)),
+        Some(_) => Err(Failure::invalid("`bestEffortLimit` is not a number above 0")),
     }
 }
 

@@ -60,17 +60,22 @@ codes! {
     WrongTrigger = "WRONG_TRIGGER", BAD_REQUEST;
     WrongPredicate = "WRONG_PREDICATE", BAD_REQUEST;
     CommandTraitValidation = "COMMAND_TRAIT_VALIDATION", BAD_REQUEST;
+    QueryNotSupported = "QUERY_NOT_SUPPORTED", BAD_REQUEST;
+    PasswordTooShort = "PASSWORD_TOO_SHORT", BAD_REQUEST;
     /// Kii's login answers with OAuth's own code.
     InvalidGrant = "invalid_grant", BAD_REQUEST;
     Unauthorized = "UNAUTHORIZED", UNAUTHORIZED;
     WrongPassword = "WRONG_PASSWORD", UNAUTHORIZED;
     ThingDisabled = "THING_DISABLED", UNAUTHORIZED;
     WrongToken = "WRONG_TOKEN", FORBIDDEN;
+    WrongRefreshToken = "WRONG_REFRESH_TOKEN", FORBIDDEN;
     AppDisabled = "APP_DISABLED", FORBIDDEN;
     OperationNotSupported = "OPERATION_NOT_SUPPORTED", FORBIDDEN;
     AppNotFound = "APP_NOT_FOUND", NOT_FOUND;
     ThingNotFound = "THING_NOT_FOUND", NOT_FOUND;
     UserNotFound = "USER_NOT_FOUND", NOT_FOUND;
+    GroupNotFound = "GROUP_NOT_FOUND", NOT_FOUND;
+    ThingOwnershipNotFound = "THING_OWNERSHIP_NOT_FOUND", NOT_FOUND;
     TargetNotFound = "TARGET_NOT_FOUND", NOT_FOUND;
     CommandNotFound = "COMMAND_NOT_FOUND", NOT_FOUND;
     TriggerNotFound = "TRIGGER_NOT_FOUND", NOT_FOUND;
@@ -94,6 +99,7 @@ codes! {
     MethodNotAllowed = "METHOD_NOT_ALLOWED", METHOD_NOT_ALLOWED;
     OperationNotAllowed = "OPERATION_NOT_ALLOWED", CONFLICT;
     ThingAlreadyExists = "THING_ALREADY_EXISTS", CONFLICT;
+    ThingOwnershipAlreadyExists = "THING_OWNERSHIP_ALREADY_EXISTS", CONFLICT;
     UserAlreadyExists = "USER_ALREADY_EXISTS", CONFLICT;
     EndNodeAlreadyBelongsToGateway = "THING_END_NODE_ALREADY_BELONGS_TO_GATEWAY", CONFLICT;
     StateHistoryNotAvailable = "STATE_HISTORY_NOT_AVAILABLE", CONFLICT;

@@ -3,7 +3,7 @@
 use tokio::net::TcpStream;
 
 use crate::raw_mqtt::{Answer, Client, connect, filter, id};
-use crate::rows::{ROWS, Row, STRANGERS, Stranger};
+use crate::rows::{ROWS, Rightful, Row, STRANGERS, Stranger};
 use crate::world::{SAME_ID, Side, Thing, World};
 use crate::{credentials, rightful, said};
 use thingif::mqtt::Qos;
@@ -202,7 +202,8 @@ async fn subscriptions_to_what_others_hear_are_refused_and_bring_nothing() {
     victim.request(&states, format!("GET\nAuthorization: Bearer {}\n\n", home.lamp.token)).await;
     assert_eq!(victim.answer().await.status, "200");
     let mut newcomer = anonymous(&world, home).await;
-    let onboarding = ROWS.iter().find(|row| row.path.ends_with("/onboardings")).expect("a row");
+    let by_thing = |row: &&Row| row.path.ends_with("/onboardings") && row.rightful.0 == Rightful::Key;
+    let onboarding = ROWS.iter().find(by_thing).expect("a row");
     let body = home.fill(onboarding.body, home, &home.kettle, home);
     let topic = format!("p/anonymous/thing-if/apps/{}/onboardings", home.app);
     newcomer.request(&topic, frame(onboarding, &[], &body)).await;

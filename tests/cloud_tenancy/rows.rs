@@ -1,5 +1,10 @@
 //! Every route, what it asks for, and what each stranger is told there.
 
+#[path = "rows_things.rs"]
+mod things;
+#[path = "rows_users.rs"]
+mod users;
+
 /// Who asks for something of the home application. In this order the expectations of a row stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stranger {
@@ -53,10 +58,14 @@ pub(crate) enum Rightful {
     Owner,
     /// The thing itself.
     Thing,
+    /// The administrator of the application.
+    Admin,
 }
 
 /// One route and method, or one way to use it. In `path` and `body`, names in braces are filled in: `{app} {thing} {vendor}
-/// {command} {installation} {registration} {owner} {login} {user_password} {thing_password}`.
+/// {command} {installation} {registration} {owner} {login} {user_password} {thing_password} {node} {node_vendor}
+/// {node_password}`.
+#[derive(Clone, Copy)]
 pub(crate) struct Row {
     pub(crate) method: &'static str,
     /// As the router has it.
@@ -142,8 +151,25 @@ const THING: &str = "/api/apps/{app}/things/{thing}";
 
 const JSON: &str = "application/json";
 
-/// What deletes comes last, because each row is also tried by who may.
-pub(crate) const ROWS: &[Row] = &[
+/// Every row, in the order in which it is also tried by who may.
+pub(crate) const ROWS: &[Row] =
+    &concat::<{ things::ROWS.len() + GENERAL.len() + users::ROWS.len() }>(&[things::ROWS, GENERAL, users::ROWS]);
+
+const fn concat<const N: usize>(parts: &[&[Row]]) -> [Row; N] {
+    let (mut all, mut at, mut part) = ([parts[0][0]; N], 0, 0);
+    while part < parts.len() {
+        let mut row = 0;
+        while row < parts[part].len() {
+            all[at] = parts[part][row];
+            (at, row) = (at + 1, row + 1);
+        }
+        part += 1;
+    }
+    all
+}
+
+/// What deletes comes last.
+const GENERAL: &[Row] = &[
     Row {
         method: "PUT",
         route: STATES,

@@ -31,6 +31,8 @@ pub(crate) struct Side {
     pub(crate) lamp: Thing,
     /// Only its vendor thing id is.
     pub(crate) kettle: Thing,
+    /// Behind the lamp, and its owner's: the thing id and the token.
+    pub(crate) bulb: (String, String),
     pub(crate) command: String,
     /// The administrator's token, and one of anybody who knows the key.
     pub(crate) admin: String,
@@ -73,6 +75,9 @@ impl Side {
             .replace("{owner}", &self.owner.0)
             .replace("{login}", "ann")
             .replace("{user_password}", &secrets.user_password("ann"))
+            .replace("{node}", &self.bulb.0)
+            .replace("{node_vendor}", "bulb")
+            .replace("{node_password}", &secrets.user_password("bulb"))
             .replace("{thing_password}", &secrets.user_password(thing.vendor))
     }
 
@@ -110,6 +115,14 @@ impl Side {
         let [owner, neighbour] = users.try_into().expect("two");
         let [lamp, kettle] = things.try_into().expect("two");
         let body = json!({
+            "gatewayThingID": lamp.id, "endNodeVendorThingID": "bulb", "endNodePassword": format!("bulb of {app}"),
+            "owner": format!("user:{}", owner.0),
+        });
+        let bearer = format!("Bearer {}", owner.1);
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", END_NODE)];
+        let made = http.send("POST", &format!("/thing-if/apps/{app}/onboardings"), &headers, &body.to_string()).await;
+        let bulb = (made.text("endNodeThingID"), made.text("accessToken"));
+        let body = json!({
             "issuer": format!("user:{}", owner.0), "schema": "S", "schemaVersion": 1, "actions": [{"on": {}}],
             "title": format!("command in {app}"),
         });
@@ -122,7 +135,7 @@ impl Side {
             http.send("POST", &format!("/api/apps/{app}/oauth2/token"), &headers, &body).await.text("access_token")
         };
         let (admin, anybody) = (token(ADMIN, &admin_secret(app)).await, token(app, key).await);
-        Self { app, key, owner, neighbour, lamp, kettle, command, admin, anybody }
+        Self { app, key, owner, neighbour, lamp, kettle, bulb, command, admin, anybody }
     }
 }
 
@@ -169,6 +182,8 @@ impl World {
         (self.before, dump(self.data.path(), self.home.app))
     }
 }
+
+const END_NODE: &str = "application/vnd.kii.OnboardingEndNodeWithGatewayThingID+json";
 
 /// The same in both applications; only the secret differs.
 const ADMIN: &str = "administrator";
@@ -221,6 +236,7 @@ fn rename_lamp(data: &Path, mut side: Side) -> Side {
         ("thing_owners", "thing_id", ""),
         ("thing_states", "thing_id", ""),
         ("commands", "thing_id", ""),
+        ("end_nodes", "gateway_id", ""),
         ("access_tokens", "principal", "thing:"),
         ("installations", "principal", "thing:"),
     ] {

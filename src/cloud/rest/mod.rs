@@ -2,13 +2,21 @@
 
 mod action_results;
 mod commands;
+mod end_nodes;
+mod firmware;
 mod installations;
 mod mqtt_endpoint;
 mod oauth2;
 mod onboardings;
+mod ownership;
 mod states;
+mod thing_fields;
+mod thing_query;
+mod thing_type;
 mod things;
+mod user;
 mod users;
+mod vendor_thing_id;
 
 use axum::Router;
 use axum::extract::Request;
@@ -25,7 +33,14 @@ use crate::thing_if::ErrorCode;
 pub(crate) fn router(cloud: Cloud) -> Router {
     Router::new()
         .merge(users::routes())
+        .merge(user::routes())
         .merge(things::routes())
+        .merge(thing_query::routes())
+        .merge(vendor_thing_id::routes())
+        .merge(ownership::routes())
+        .merge(end_nodes::routes())
+        .merge(firmware::routes())
+        .merge(thing_type::routes())
         .merge(installations::routes())
         .merge(mqtt_endpoint::routes())
         .merge(oauth2::routes())

@@ -7,17 +7,19 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
 use http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::cloud::call::{self, Body, Call};
 use crate::cloud::caller::Caller;
 use crate::cloud::failure::Failure;
+use crate::cloud::object::Object;
 use crate::cloud::store::tokens::NewToken;
 use crate::cloud::store::users::Name;
 use crate::cloud::store::{Sql, StoreError, things, tokens, users};
 use crate::cloud::throttle::Key;
+use crate::cloud::token::TokenHash;
 use crate::cloud::{Cloud, answer, token};
-use crate::ids::{AppId, ThingId, VendorThingId};
+use crate::ids::{AccessToken, AppId, ThingId, VendorThingId};
 use crate::secret::Secret;
 use crate::thing_if::{ErrorCode, Principal, json as dialect, media_type};
 
@@ -31,7 +33,10 @@ pub(super) fn routes() -> Router<Cloud> {
 
 /// 200 with `access_token`, or 400 `invalid_grant`. The application's key may be left out: the password decides.
 async fn log_in(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Response, Failure> {
-    let request = LogIn::read(&body)?;
+    let request = match Grant::read(&body)? {
+        Grant::Refresh(refresh) => return self::refresh(&cloud, call, refresh).await,
+        Grant::LogIn(request) => request,
+    };
     let attempt = cloud.begin_login(call.remote, request.who.key(&call.app)).await;
     let Some(caller) = judge(&cloud, &call, &request).await? else {
         attempt.failed(cloud.now());
@@ -41,20 +46,68 @@ async fn log_in(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Re
         }));
     };
     attempt.succeeded();
-    let (access_token, hash) = token::generate();
-    let new = NewToken { hash, expires_at: request.expires_at };
+    let (issued, new) = Issued::generate(request.expires_at);
     let id = caller.id().to_owned();
     let (app, now) = (call.app, call.now);
     let insert = move |sql: &mut dyn Sql| tokens::add(sql, &app, &caller, &new, now).map_err(Failure::from);
     cloud.store().write(insert).await?;
-    let expires_in = request.expires_at.map_or(NEVER, |at| at.saturating_sub(now).max(0) / 1000);
-    let answered = json!({
-        "id": id,
-        "access_token": access_token.expose().as_str(),
-        "expires_in": expires_in,
-        "token_type": "bearer",
-    });
-    Ok(answer::exposed(StatusCode::OK, dialect::to_pretty(&answered)))
+    Ok(issued.answer(&id, now))
+}
+
+/// 200 with a token that lasts as long as the one that it follows did, and is there instead of it; 403 for a refresh token
+/// that is unknown or was used.
+async fn refresh(cloud: &Cloud, call: Call, refresh: TokenHash) -> Result<Response, Failure> {
+    let attempt = cloud.begin_login(call.remote, None).await;
+    let now = call.now;
+    let refresh = move |sql: &mut dyn Sql| {
+        let (caller, lifetime) =
+            tokens::take_refreshed(sql, &call.app, &refresh)?.ok_or_else(Failure::wrong_refresh_token)?;
+        let (issued, new) = Issued::generate(Some(now.saturating_add(lifetime)));
+        tokens::add(sql, &call.app, &caller, &new, now)?;
+        Ok::<_, Failure>((issued, caller))
+    };
+    match cloud.store().write(refresh).await {
+        Ok((issued, caller)) => {
+            attempt.succeeded();
+            Ok(issued.answer(caller.id(), now))
+        }
+        Err(failure) => {
+            if failure.status() == StatusCode::FORBIDDEN {
+                attempt.failed(cloud.now());
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// A token that is given out.
+pub(super) struct Issued {
+    access_token: Secret<AccessToken>,
+    expires_at: Option<i64>,
+    refresh_token: Option<Secret<AccessToken>>,
+}
+
+impl Issued {
+    /// A new token, and what is stored of it. One that expires comes with another one, to be used once when it has.
+    pub(super) fn generate(expires_at: Option<i64>) -> (Self, NewToken) {
+        let (access_token, hash) = token::generate();
+        let (refresh_token, refresh) = expires_at.map(|_| token::generate()).unzip();
+        (Self { access_token, expires_at, refresh_token }, NewToken { hash, expires_at, refresh })
+    }
+
+    /// 200 with the tokens in clear; `id` is whose they are.
+    pub(super) fn answer(&self, id: &str, now: i64) -> Response {
+        let mut answered = json!({
+            "id": id,
+            "access_token": self.access_token.expose().as_str(),
+            "expires_in": self.expires_at.map_or(NEVER, |at| at.saturating_sub(now).max(0) / 1000),
+            "token_type": "bearer",
+        });
+        if let Some(refresh_token) = &self.refresh_token {
+            answered["refresh_token"] = refresh_token.expose().as_str().into();
+        }
+        answer::exposed(StatusCode::OK, dialect::to_pretty(&answered))
+    }
 }
 
 /// Who it is, if the secret is right.
@@ -80,6 +133,11 @@ fn invalid_grant(message: &str) -> Failure {
 }
 
 /// The request.
+enum Grant {
+    LogIn(LogIn),
+    Refresh(TokenHash),
+}
+
 struct LogIn {
     who: Who,
     password: Secret<String>,
@@ -97,42 +155,50 @@ enum Who {
     Client(String),
 }
 
-impl LogIn {
+impl Grant {
+    /// Reads JSON, or a form. (`wire` §5)
     fn read(body: &Body) -> Result<Self, Failure> {
-        let mut fields: Map<String, Value> = if media_type::is(body.content_type(), FORM) {
+        let mut fields = if media_type::is(body.content_type(), FORM) {
             let text = String::from_utf8_lossy(&body.bytes);
             let form: HashMap<String, String> = call::query(&text);
-            form.into_iter().map(|(name, value)| (name, Value::String(value))).collect()
+            Object(form.into_iter().map(|(name, value)| (name, Value::String(value))).collect())
         } else {
-            dialect::from_slice(&body.bytes)?
+            body.object(&[media_type::OAUTH_TOKEN_REQUEST])?
         };
-        let mut text = |name: &str| match fields.remove(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(Value::Number(number)) => Ok(Some(number.to_string())),
-            Some(_) => Err(Failure::invalid(format!("`{name}` is not a string"))),
-        };
-        let is_client = match text("grant_type")?.as_deref() {
-            // One SDK leaves it out. (`wire` §5)
-            None | Some("" | "password") => false,
+        let is_client = match fields.text("grant_type")?.as_deref() {
+            // One SDK leaves it out: the credentials say which it is. (`wire` §5)
+            None | Some("") => !fields.0.contains_key("username") && fields.0.contains_key("client_id"),
+            Some("password") => false,
             Some("client_credentials") => true,
-            Some(known @ ("refresh_token" | "authorization_code")) => {
-                return Err(Failure::not_implemented(&format!("grant_type {known}")));
+            Some("refresh_token") => {
+                let token = Secret::new(fields.required_text("refresh_token")?);
+                return Ok(Self::Refresh(TokenHash::of(token.expose().as_bytes())));
+            }
+            Some("authorization_code") => {
+                return Err(Failure::not_implemented("grant_type authorization_code"));
             }
             Some(_) => {
                 return Err(Failure::invalid("`grant_type` is not known").with("error", "unsupported_grant_type"));
             }
         };
-        let missing = |name: &str| Failure::invalid(format!("`{name}` is missing"));
         let (name, secret) = if is_client { ("client_id", "client_secret") } else { ("username", "password") };
-        let name = text(name)?.ok_or_else(|| missing(name))?;
-        let password = Secret::new(text(secret)?.ok_or_else(|| missing(secret))?);
-        let expires_at = match text("expiresAt")? {
-            Some(at) => Some(at.parse().map_err(|_| Failure::invalid("`expiresAt` is not a number of milliseconds"))?),
-            None => None,
-        };
-        Ok(Self { who: if is_client { Who::Client(name) } else { Who::read(&name) }, password, expires_at })
+        let name = number_or_text(&mut fields, name)?;
+        let password = Secret::new(number_or_text(&mut fields, secret)?);
+        let expires_at = fields.integer("expiresAt")?;
+        Ok(Self::LogIn(LogIn {
+            who: if is_client { Who::Client(name) } else { Who::read(&name) },
+            password,
+            expires_at,
+        }))
     }
+}
+
+/// A required field. A login name or a password of digits is sometimes sent as a number.
+fn number_or_text(fields: &mut Object, field: &str) -> Result<String, Failure> {
+    if let Some(Value::Number(number)) = fields.0.get(field) {
+        return Ok(number.to_string());
+    }
+    fields.required_text(field)
 }
 
 impl Who {

@@ -4,9 +4,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
+use bytes::Bytes;
 use http::StatusCode;
 use serde_json::Value;
 
+use super::end_nodes::put_behind;
+use super::ownership::add_owner;
 use crate::cloud::call::{Authorization, Body, Call};
 use crate::cloud::caller::Caller;
 use crate::cloud::failure::Failure;
@@ -14,13 +17,14 @@ use crate::cloud::identifiers::Identifiers;
 use crate::cloud::store::installations::{self, Installation};
 use crate::cloud::store::things::{self, Login, NewThing};
 use crate::cloud::store::tokens::NewToken;
-use crate::cloud::store::{Sql, StoreError, tokens};
+use crate::cloud::store::{Sql, StoreError, tokens, users};
 use crate::cloud::throttle::Key;
 use crate::cloud::{Cloud, answer, token};
-use crate::ids::{AppId, FirmwareVersion, ThingId};
+use crate::ids::{AccessToken, AppId, FirmwareVersion, ThingId};
+use crate::secret::Secret;
 use crate::thing_if::{
-    DataGroupingInterval, ErrorCode, LayoutPosition, OnboardingAnswer, OnboardingRequest, Principal, ThingIdentity,
-    ThingOnboarding,
+    DataGroupingInterval, EndNodeOnboarding, EndNodeOnboardingAnswer, ErrorCode, LayoutPosition, OnboardingAnswer,
+    OnboardingRequest, Principal, ThingIdentity, ThingOnboarding, ThingProfile,
 };
 
 /// How often an onboarding begins anew because the thing was made or changed meanwhile.
@@ -31,18 +35,59 @@ pub(super) fn routes() -> Router<Cloud> {
 }
 
 async fn onboard(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Response, Failure> {
-    let answer = match OnboardingRequest::from_body(body.content_type(), &body.bytes)? {
+    let (thing, owner, gateway) = match OnboardingRequest::from_body(body.content_type(), &body.bytes)? {
         OnboardingRequest::ByThing(thing) => {
             may_onboard_itself(&cloud, &call, &thing).await?;
-            onboard_thing(&cloud, &call, thing, None).await?
+            (thing, None, None)
         }
         OnboardingRequest::ByOwner { thing, owner } => {
             is_owner_itself(&cloud, &call, &owner).await?;
-            onboard_thing(&cloud, &call, thing, Some(owner)).await?
+            (thing, Some(owner), None)
         }
-        OnboardingRequest::EndNode(_) => return Err(Failure::not_implemented("Onboarding of end nodes")),
+        OnboardingRequest::EndNode(end_node) => {
+            is_owner_itself(&cloud, &call, &end_node.owner).await?;
+            let gateway = gateway(&cloud, &call, &end_node).await?;
+            (as_thing(&end_node), Some(end_node.owner), Some(gateway))
+        }
     };
-    Ok(answer::exposed(StatusCode::OK, answer.to_body_exposed()))
+    let onboarded = onboard_thing(&cloud, &call, thing, owner, gateway).await?;
+    Ok(answer::exposed(StatusCode::OK, onboarded.answer(&cloud, &call)))
+}
+
+/// What onboarding says of an end node, as it is said of a thing.
+fn as_thing(end_node: &EndNodeOnboarding) -> ThingOnboarding {
+    ThingOnboarding {
+        thing: ThingIdentity::VendorThing(end_node.vendor_thing_id.clone()),
+        password: end_node.password.clone(),
+        profile: ThingProfile {
+            thing_type: end_node.thing_type.clone(),
+            firmware_version: end_node.firmware_version.clone(),
+            layout_position: Some(LayoutPosition::EndNode),
+            thing_properties: end_node.thing_properties.clone(),
+            data_grouping_interval: None,
+        },
+    }
+}
+
+/// The gateway that an end node is to be behind: it must be its owner's too.
+async fn gateway(cloud: &Cloud, call: &Call, end_node: &EndNodeOnboarding) -> Result<ThingId, Failure> {
+    let (app, identity, owner) = (call.app.clone(), end_node.gateway.clone(), end_node.owner.clone());
+    let check = move |sql: &mut dyn Sql| {
+        let gateway = find(sql, &app, &identity)?.ok_or_else(|| not_found(&app, &identity))?.thing_id;
+        if things::is_owner(sql, &app, &gateway, &owner)? {
+            Ok(gateway)
+        } else {
+            Err(Failure::not_permitted(&app, &owner.into()))
+        }
+    };
+    cloud.store().read(check).await
+}
+
+fn not_found(app: &AppId, identity: &ThingIdentity) -> Failure {
+    match identity {
+        ThingIdentity::VendorThing(id) => Failure::no_such_thing(app, "vendorThingID", id.as_str()),
+        ThingIdentity::Thing(id) => Failure::thing_not_found(app, id),
+    }
 }
 
 /// By thing: the CONNECT of the default broker or a header proved the application's key, or the thing's own token did.
@@ -76,12 +121,21 @@ async fn is_owner_itself(cloud: &Cloud, call: &Call, owner: &Principal) -> Resul
     let Authorization::Bearer(hash) = call.authorization else {
         return Err(Failure::unauthorized("Onboarding by owner needs the owner's token"));
     };
-    let (app, now) = (call.app.clone(), call.now);
-    let caller = cloud
-        .store()
-        .read(move |sql: &mut dyn Sql| tokens::caller(sql, &app, &hash, now)?.ok_or_else(Failure::wrong_token))
-        .await?;
-    if caller.may_act_as(owner) { Ok(()) } else { Err(Failure::not_permitted(&call.app, &caller)) }
+    let (app, owner, now) = (call.app.clone(), owner.clone(), call.now);
+    let check = move |sql: &mut dyn Sql| {
+        let caller = tokens::caller(sql, &app, &hash, now)?.ok_or_else(Failure::wrong_token)?;
+        if !caller.may_act_as(&owner) {
+            return Err(Failure::not_permitted(&app, &caller));
+        }
+        // An administrator may name whoever there is.
+        match &owner {
+            Principal::User(user) if !users::exists(sql, &app, user)? => {
+                Err(Failure::user_not_found(&app, user.as_str()))
+            }
+            _ => Ok(()),
+        }
+    };
+    cloud.store().read(check).await
 }
 
 /// Finds or makes the thing, and gives it a token. The password is checked outside of the transaction, because that
@@ -91,7 +145,8 @@ async fn onboard_thing(
     call: &Call,
     request: ThingOnboarding,
     owner: Option<Principal>,
-) -> Result<OnboardingAnswer, Failure> {
+    gateway: Option<ThingId>,
+) -> Result<Onboarded, Failure> {
     for _ in 0..ATTEMPTS {
         let (app, identity) = (call.app.clone(), request.thing.clone());
         let known =
@@ -109,7 +164,7 @@ async fn onboard_thing(
             (None, ThingIdentity::VendorThing(_)) => {
                 new_thing(&request, cloud.passwords().hash(&request.password).await?)
             }
-            (None, ThingIdentity::Thing(thing)) => return Err(Failure::thing_not_found(&call.app, thing)),
+            (None, identity @ ThingIdentity::Thing(_)) => return Err(not_found(&call.app, identity)),
         };
         let (access_token, hash) = token::generate();
         let job = Onboarding {
@@ -118,19 +173,37 @@ async fn onboard_thing(
             known,
             new,
             firmware_version: request.profile.firmware_version.clone(),
+            layout_position: request.profile.layout_position,
             owner: owner.clone(),
-            token: NewToken { hash, expires_at: None },
+            gateway: gateway.clone(),
+            token: NewToken { hash, expires_at: None, refresh: None },
             now: call.now,
         };
         if let Some((thing_id, installation)) = cloud.store().write(move |sql: &mut dyn Sql| job.run(sql)).await? {
-            return Ok(OnboardingAnswer {
-                access_token,
-                thing_id,
-                endpoint: cloud.endpoint(&installation, call.local),
-            });
+            return Ok(Onboarded { access_token, thing_id, installation });
         }
     }
     Err(Failure::overloaded())
+}
+
+/// A thing, its new token and, unless it is behind a gateway, its installation.
+struct Onboarded {
+    access_token: Secret<AccessToken>,
+    thing_id: ThingId,
+    installation: Option<Installation>,
+}
+
+impl Onboarded {
+    fn answer(self, cloud: &Cloud, call: &Call) -> Bytes {
+        let Self { access_token, thing_id, installation } = self;
+        match installation {
+            Some(installation) => {
+                let endpoint = cloud.endpoint(&installation, call.local);
+                OnboardingAnswer { access_token, thing_id, endpoint }.to_body_exposed()
+            }
+            None => EndNodeOnboardingAnswer { access_token, end_node_thing_id: thing_id }.to_body_exposed(),
+        }
+    }
 }
 
 fn find(sql: &mut dyn Sql, app: &AppId, identity: &ThingIdentity) -> Result<Option<Login>, StoreError> {
@@ -167,23 +240,28 @@ struct Onboarding {
     /// The thing to be made when there was none.
     new: Option<NewThing>,
     firmware_version: Option<FirmwareVersion>,
+    layout_position: Option<LayoutPosition>,
     owner: Option<Principal>,
+    gateway: Option<ThingId>,
     token: NewToken,
     now: i64,
 }
 
 impl Onboarding {
     /// `None` when the thing is no longer what the password was checked against.
-    fn run(self, sql: &mut dyn Sql) -> Result<Option<(ThingId, Installation)>, Failure> {
+    fn run(self, sql: &mut dyn Sql) -> Result<Option<(ThingId, Option<Installation>)>, Failure> {
         let Self { app, now, .. } = &self;
         if find(sql, app, &self.identity)? != self.known {
             return Ok(None);
         }
         let thing_id = match (&self.known, &self.new) {
-            // A repeated onboarding changes nothing but the firmware version, which only the thing knows.
+            // A repeated onboarding changes nothing but what it knows best: what the thing runs and where it stands.
             (Some(login), _) => {
                 if let Some(version) = &self.firmware_version {
                     things::set_firmware_version(sql, app, &login.thing_id, version.as_str(), *now)?;
+                }
+                if let Some(position) = self.layout_position {
+                    things::set_layout_position(sql, app, &login.thing_id, position.as_str(), *now)?;
                 }
                 login.thing_id.clone()
             }
@@ -194,10 +272,19 @@ impl Onboarding {
             (None, None) => return Ok(None),
         };
         if let Some(owner) = &self.owner {
-            things::add_owner(sql, app, &thing_id, owner, *now)?;
+            add_owner(sql, app, &thing_id, owner, *now)?;
         }
         let principal = Principal::Thing(thing_id.clone());
         tokens::add(sql, app, &principal.clone().into(), &self.token, *now)?;
+        if let Some(gateway) = &self.gateway {
+            // It was there, and the owner's, when the password was checked.
+            let owns = |owner| things::is_owner(sql, app, gateway, owner);
+            if !self.owner.as_ref().map_or(Ok(false), owns)? {
+                return Ok(None);
+            }
+            put_behind(sql, app, gateway, &thing_id, *now)?;
+            return Ok(Some((thing_id, None)));
+        }
         let installation = match installations::of(sql, app, &principal)?.into_iter().next() {
             Some(first) => first,
             None => {
@@ -206,6 +293,6 @@ impl Onboarding {
                 new
             }
         };
-        Ok(Some((thing_id, installation)))
+        Ok(Some((thing_id, Some(installation))))
     }
 }

@@ -24,6 +24,12 @@ const WITH_AUTHORIZATION: &str = "application/vnd.kii.RegistrationAndAuthorizati
 /// The most that the fields of a user take as JSON, in bytes: 63 KB.
 const MAX_FIELDS: usize = 63 * 1024;
 
+/// The most that they take in an answer: deep values take many times their size there.
+const MAX_PRINTED: usize = 256 * 1024;
+/// Characters of a password.
+const MIN_PASSWORD: usize = 4;
+const MAX_PASSWORD: usize = 200;
+
 pub(super) fn routes() -> Router<Cloud> {
     Router::new().route("/api/apps/{app}/users", post(sign_up))
 }
@@ -57,7 +63,7 @@ async fn sign_up(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<R
         users::insert(sql, &app, &user, now)?;
         if wants_token {
             let principal = Principal::User(user.user_id.clone());
-            tokens::add(sql, &app, &principal.into(), &NewToken { hash, expires_at: None }, now)?;
+            tokens::add(sql, &app, &principal.into(), &NewToken { hash, expires_at: None, refresh: None }, now)?;
         }
         Ok(())
     };
@@ -73,9 +79,9 @@ async fn sign_up(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<R
     Ok(response)
 }
 
-const NAMES: [Name; 3] = [Name::Login, Name::Email, Name::Phone];
+pub(super) const NAMES: [Name; 3] = [Name::Login, Name::Email, Name::Phone];
 
-fn already_exists(app: &AppId, by: Name, name: &str) -> Failure {
+pub(super) fn already_exists(app: &AppId, by: Name, name: &str) -> Failure {
     Failure::new(ErrorCode::UserAlreadyExists, format!("User with {} {name} already exists", by.field()))
         .with("field", by.field())
         .with("value", name)
@@ -99,26 +105,52 @@ impl SignUp {
             Some(Value::String(password)) => Secret::new(password),
             _ => return Err(Failure::invalid("`password` is missing or not a string")),
         };
-        if !(4..=200).contains(&password.expose().chars().count()) {
-            return Err(Failure::invalid("`password` has fewer than 4 or more than 200 characters"));
-        }
-        let mut names = [None, None, None];
-        for (by, place) in NAMES.into_iter().zip(&mut names) {
-            *place = match fields.get(by.field()) {
-                None | Some(Value::Null) => None,
-                Some(Value::String(name)) if is_name(by, name) => Some(name.clone()),
-                Some(_) => {
-                    return Err(Failure::invalid(format!("`{}` is not one", by.field())).with("field", by.field()));
-                }
-            };
-        }
-        if names.iter().all(Option::is_none) {
-            return Err(Failure::invalid("One of `loginName`, `emailAddress` and `phoneNumber` is needed"));
-        }
-        if Value::Object(fields.clone()).to_string().len() > MAX_FIELDS {
-            return Err(Failure::invalid("The fields are longer than 63 KB"));
-        }
+        check_password(&password)?;
+        let names = read_names(&fields)?;
+        check_fields(&fields)?;
         Ok(Self { names, password, fields })
+    }
+}
+
+/// By what the user that has these fields is found: at least one name.
+pub(super) fn read_names(fields: &Map<String, Value>) -> Result<[Option<String>; 3], Failure> {
+    let mut names = [None, None, None];
+    for (by, place) in NAMES.into_iter().zip(&mut names) {
+        *place = match fields.get(by.field()) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(name)) if is_name(by, name) => Some(name.clone()),
+            Some(_) => {
+                return Err(Failure::invalid(format!("`{}` is not one", by.field())).with("field", by.field()));
+            }
+        };
+    }
+    if names.iter().all(Option::is_none) {
+        return Err(Failure::invalid("One of `loginName`, `emailAddress` and `phoneNumber` is needed"));
+    }
+    Ok(names)
+}
+
+/// Checks that the fields of a user, names included, are not longer than they may be.
+pub(super) fn check_fields(fields: &Map<String, Value>) -> Result<(), Failure> {
+    let fields = Value::Object(fields.clone());
+    if fields.to_string().len() > MAX_FIELDS {
+        return Err(Failure::invalid("The fields are longer than 63 KB"));
+    }
+    let printed = json::to_pretty(&fields).len();
+    if printed > MAX_PRINTED {
+        return Err(Failure::invalid(format!("The fields take {printed} bytes in an answer, more than {MAX_PRINTED}")));
+    }
+    Ok(())
+}
+
+pub(super) fn check_password(password: &Secret<String>) -> Result<(), Failure> {
+    match password.expose().chars().count() {
+        0..MIN_PASSWORD => {
+            let message = format!("The password has fewer than {MIN_PASSWORD} characters");
+            Err(Failure::new(ErrorCode::PasswordTooShort, message).with("minimumLength", MIN_PASSWORD))
+        }
+        MIN_PASSWORD..=MAX_PASSWORD => Ok(()),
+        _ => Err(Failure::invalid(format!("The password has more than {MAX_PASSWORD} characters"))),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The schema, as the steps that lead to it. A step that was ever released is never edited; a new one is appended.
 
 /// Each entry raises the schema by one version; the first makes version 1.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5];
 
 const V1: &str = "
 CREATE TABLE users (
@@ -131,4 +131,25 @@ ALTER TABLE installations ADD COLUMN ready_at BIGINT NOT NULL DEFAULT 0;
 /// Commands are forgotten by their age.
 const V4: &str = "
 CREATE INDEX commands_by_age ON commands (created_at);
+";
+
+/// Gateways and what is behind them, refresh tokens, and the things of an owner.
+const V5: &str = "
+CREATE TABLE end_nodes (
+    app_id TEXT NOT NULL,
+    end_node_id TEXT NOT NULL,
+    gateway_id TEXT NOT NULL,
+    online BIGINT,
+    online_modified_at BIGINT,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, end_node_id)
+);
+
+CREATE INDEX end_nodes_by_gateway ON end_nodes (app_id, gateway_id, end_node_id);
+
+CREATE INDEX thing_owners_by_owner ON thing_owners (app_id, owner, thing_id);
+
+ALTER TABLE access_tokens ADD COLUMN refresh_hash BYTEA;
+
+CREATE UNIQUE INDEX access_tokens_by_refresh ON access_tokens (refresh_hash);
 ";

@@ -7,6 +7,7 @@
 
 pub(crate) mod apps;
 pub(crate) mod commands;
+pub(crate) mod end_nodes;
 mod error;
 pub(crate) mod installations;
 mod migrations;

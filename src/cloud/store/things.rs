@@ -1,6 +1,6 @@
 //! Things, and who owns them.
 
-use super::{Row, Sql, StoreError};
+use super::{Row, Sql, StoreError, end_nodes};
 use crate::ids::{AppId, ThingId, VendorThingId};
 use crate::thing_if::Principal;
 
@@ -82,6 +82,80 @@ fn login(mut row: Row) -> Result<Login, StoreError> {
     })
 }
 
+/// A thing as it is. `properties` is a JSON object.
+#[derive(Debug, Clone)]
+pub(crate) struct Thing {
+    pub(crate) thing_id: ThingId,
+    pub(crate) vendor_thing_id: VendorThingId,
+    pub(crate) thing_type: Option<String>,
+    pub(crate) firmware_version: Option<String>,
+    pub(crate) layout_position: String,
+    pub(crate) properties: String,
+    pub(crate) created_at: i64,
+    pub(crate) modified_at: i64,
+}
+
+pub(crate) fn get(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<Option<Thing>, StoreError> {
+    let row = sql.query_one(
+        "SELECT thing_id, vendor_thing_id, thing_type, firmware_version, layout_position, properties, created_at, \
+         modified_at FROM things WHERE app_id = $1 AND thing_id = $2",
+        &[app.as_str().into(), thing.as_str().into()],
+    )?;
+    row.map(self::thing).transpose()
+}
+
+/// At most `limit` things of `owner`, of the type `thing_type` unless that is empty, in the order of their thing ids, from
+/// behind `after` on.
+pub(crate) fn of_owner(
+    sql: &mut dyn Sql,
+    app: &AppId,
+    owner: &Principal,
+    thing_type: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Thing>, StoreError> {
+    let rows = sql.query(
+        "SELECT t.thing_id, t.vendor_thing_id, t.thing_type, t.firmware_version, t.layout_position, t.properties, \
+         t.created_at, t.modified_at FROM thing_owners o \
+         JOIN things t ON t.app_id = o.app_id AND t.thing_id = o.thing_id \
+         WHERE o.app_id = $1 AND o.owner = $2 AND o.thing_id > $3 AND ($4 = '' OR t.thing_type = $4) \
+         ORDER BY o.thing_id LIMIT $5",
+        &[app.as_str().into(), owner.to_string().into(), after.into(), thing_type.into(), limit.into()],
+    )?;
+    rows.into_iter().map(thing).collect()
+}
+
+fn thing(mut row: Row) -> Result<Thing, StoreError> {
+    Ok(Thing {
+        thing_id: ThingId::new(row.text(0)?).map_err(|_| StoreError::column(0, "a thing id"))?,
+        vendor_thing_id: VendorThingId::new(row.text(1)?).map_err(|_| StoreError::column(1, "a vendor thing id"))?,
+        thing_type: row.optional_text(2)?,
+        firmware_version: row.optional_text(3)?,
+        layout_position: row.text(4)?,
+        properties: row.text(5)?,
+        created_at: row.integer(6)?,
+        modified_at: row.integer(7)?,
+    })
+}
+
+/// Stores everything of `thing` but its ids and when it was made.
+pub(crate) fn update(sql: &mut dyn Sql, app: &AppId, thing: &Thing) -> Result<(), StoreError> {
+    sql.execute(
+        "UPDATE things SET thing_type = $3, firmware_version = $4, layout_position = $5, properties = $6, \
+         modified_at = $7 WHERE app_id = $1 AND thing_id = $2",
+        &[
+            app.as_str().into(),
+            thing.thing_id.as_str().into(),
+            thing.thing_type.as_ref().into(),
+            thing.firmware_version.as_ref().into(),
+            (&thing.layout_position).into(),
+            (&thing.properties).into(),
+            thing.modified_at.into(),
+        ],
+    )?;
+    Ok(())
+}
+
 /// Stores the firmware version that a thing reports.
 pub(crate) fn set_firmware_version(
     sql: &mut dyn Sql,
@@ -93,6 +167,39 @@ pub(crate) fn set_firmware_version(
     sql.execute(
         "UPDATE things SET firmware_version = $3, modified_at = $4 WHERE app_id = $1 AND thing_id = $2",
         &[app.as_str().into(), thing.as_str().into(), version.into(), now.into()],
+    )?;
+    Ok(())
+}
+
+/// Gives a thing another maker's id, which no other thing has, and another password.
+pub(crate) fn set_login(
+    sql: &mut dyn Sql,
+    app: &AppId,
+    thing: &ThingId,
+    vendor: &VendorThingId,
+    password_hash: &str,
+    now: i64,
+) -> Result<(), StoreError> {
+    sql.execute(
+        "UPDATE things SET vendor_thing_id = $3, password_hash = $4, modified_at = $5 \
+         WHERE app_id = $1 AND thing_id = $2",
+        &[app.as_str().into(), thing.as_str().into(), vendor.as_str().into(), password_hash.into(), now.into()],
+    )?;
+    Ok(())
+}
+
+/// Stores where a thing stands.
+pub(crate) fn set_layout_position(
+    sql: &mut dyn Sql,
+    app: &AppId,
+    thing: &ThingId,
+    position: &str,
+    now: i64,
+) -> Result<(), StoreError> {
+    sql.execute(
+        "UPDATE things SET layout_position = $3, modified_at = $4 \
+         WHERE app_id = $1 AND thing_id = $2 AND layout_position <> $3",
+        &[app.as_str().into(), thing.as_str().into(), position.into(), now.into()],
     )?;
     Ok(())
 }
@@ -121,7 +228,31 @@ pub(crate) fn is_owner(sql: &mut dyn Sql, app: &AppId, thing: &ThingId, owner: &
     Ok(row.is_some())
 }
 
-/// Removes `thing` and everything that is its own: owners, tokens, installations, state, commands.
+/// The owners of `thing`, oldest first.
+pub(crate) fn owners(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<Vec<Principal>, StoreError> {
+    let rows = sql.query(
+        "SELECT owner FROM thing_owners WHERE app_id = $1 AND thing_id = $2 ORDER BY created_at, owner",
+        &[app.as_str().into(), thing.as_str().into()],
+    )?;
+    rows.into_iter().map(|mut row| row.text(0)?.parse().map_err(|_| StoreError::column(0, "an owner"))).collect()
+}
+
+/// Makes `owner` an owner of `thing` no more; `false` when it was none.
+pub(crate) fn remove_owner(
+    sql: &mut dyn Sql,
+    app: &AppId,
+    thing: &ThingId,
+    owner: &Principal,
+) -> Result<bool, StoreError> {
+    let removed = sql.execute(
+        "DELETE FROM thing_owners WHERE app_id = $1 AND thing_id = $2 AND owner = $3",
+        &[app.as_str().into(), thing.as_str().into(), owner.to_string().into()],
+    )?;
+    Ok(removed > 0)
+}
+
+/// Removes `thing` and everything that is its own: owners, tokens, installations, state, commands, its place behind a
+/// gateway. What was behind it stays, and is behind nothing.
 pub(crate) fn delete(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<(), StoreError> {
     let principal = Principal::Thing(thing.clone()).to_string();
     for own in [
@@ -138,5 +269,5 @@ pub(crate) fn delete(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<
     ] {
         sql.execute(own, &[app.as_str().into(), thing.as_str().into()])?;
     }
-    Ok(())
+    end_nodes::delete_all_of(sql, app, thing)
 }

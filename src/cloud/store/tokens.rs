@@ -25,6 +25,8 @@ pub(crate) struct NewToken {
     pub(crate) hash: TokenHash,
     /// In milliseconds since 1970; `None` never.
     pub(crate) expires_at: Option<i64>,
+    /// Of the token that brings another one when this one has expired.
+    pub(crate) refresh: Option<TokenHash>,
 }
 
 /// The newest tokens of a thing that stay valid: one for each onboarding.
@@ -53,8 +55,8 @@ pub(crate) fn add(sql: &mut dyn Sql, app: &AppId, caller: &Caller, new: &NewToke
     )?;
     let seq = row.map_or(Ok(1), |row| row.integer(0))?;
     sql.execute(
-        "INSERT INTO access_tokens (token_hash, app_id, principal, seq, expires_at, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO access_tokens (token_hash, app_id, principal, seq, expires_at, created_at, refresh_hash) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
         &[
             new.hash.as_bytes().into(),
             app.as_str().into(),
@@ -62,11 +64,42 @@ pub(crate) fn add(sql: &mut dyn Sql, app: &AppId, caller: &Caller, new: &NewToke
             seq.into(),
             new.expires_at.into(),
             now.into(),
+            new.refresh.as_ref().map(|hash| hash.as_bytes()).into(),
         ],
     )?;
     sql.execute(
         "DELETE FROM access_tokens WHERE app_id = $1 AND principal = $2 AND seq <= $3",
         &[app.as_str().into(), (&principal).into(), (seq - keep).into()],
+    )?;
+    Ok(())
+}
+
+/// Ends the token that `refresh` is to follow. Says whose it was, and for how many milliseconds it was given out; `None` for
+/// a refresh token that is unknown in `app`, or was used.
+pub(crate) fn take_refreshed(
+    sql: &mut dyn Sql,
+    app: &AppId,
+    refresh: &TokenHash,
+) -> Result<Option<(Caller, i64)>, StoreError> {
+    let row = sql.query_one(
+        "SELECT principal, COALESCE(expires_at, created_at) - created_at FROM access_tokens \
+         WHERE refresh_hash = $1 AND app_id = $2",
+        &[refresh.as_bytes().into(), app.as_str().into()],
+    )?;
+    let Some(mut row) = row else { return Ok(None) };
+    sql.execute(
+        "DELETE FROM access_tokens WHERE refresh_hash = $1 AND app_id = $2",
+        &[refresh.as_bytes().into(), app.as_str().into()],
+    )?;
+    let caller = row.text(0)?.parse().map_err(|_| StoreError::column(0, "a caller"))?;
+    Ok(Some((caller, row.integer(1)?)))
+}
+
+/// Ends every token of `principal`.
+pub(crate) fn delete_all_of(sql: &mut dyn Sql, app: &AppId, principal: &Principal) -> Result<(), StoreError> {
+    sql.execute(
+        "DELETE FROM access_tokens WHERE app_id = $1 AND principal = $2",
+        &[app.as_str().into(), principal.to_string().into()],
     )?;
     Ok(())
 }
