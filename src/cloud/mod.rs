@@ -46,12 +46,14 @@ mod token;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 pub use options::{Advertise, Clock, Location, OpenError, Options, PasswordCost};
 pub use service::CloudService;
 pub use store::Commits;
+pub use throttle::Logins;
 
 use crate::edge::Pusher;
 use crate::ids::{AppId, CommandId};
@@ -63,7 +65,7 @@ use identifiers::Identifiers;
 use password::Passwords;
 use store::installations::Installation;
 use store::{SqliteStore, Store};
-use throttle::{Attempt, Key, Throttle};
+use throttle::{Attempt, Name, Throttle};
 
 /// Seconds for which an endpoint is valid: for ever, as Kii says it. (`wire` §7)
 const TTL: i64 = 2_147_483_647;
@@ -154,6 +156,11 @@ impl Cloud {
         }
     }
 
+    /// How many logins failed and were delayed. All zero without [`Options::throttle_logins`].
+    pub fn logins(&self) -> Logins {
+        self.0.throttle.as_ref().map(Throttle::logins).unwrap_or_default()
+    }
+
     pub(crate) fn store(&self) -> &dyn Store {
         &*self.0.store
     }
@@ -199,14 +206,17 @@ impl Cloud {
         self.0.identifiers.command_id(self.0.clock.now())
     }
 
-    /// Waits as long as failures before this login make it wait, and begins it.
-    pub(crate) async fn begin_login(&self, remote: Option<IpAddr>, name: Option<Key>) -> Attempt {
+    /// Waits as long as failures before this login make it wait, less what the request has `waited` already, and begins
+    /// it.
+    pub(crate) async fn begin_login(&self, remote: Option<IpAddr>, name: Option<Name>, waited: Duration) -> Attempt {
         let attempt = match &self.0.throttle {
             Some(throttle) => throttle.begin(remote, name, self.now()),
-            None => Throttle::default().begin(None, None, self.now()),
+            None => Attempt::unthrottled(),
         };
-        if !attempt.delay().is_zero() {
-            tokio::time::sleep(attempt.delay()).await;
+        let delay = attempt.delay().saturating_sub(waited);
+        if !delay.is_zero() {
+            tracing::info!(remote = remote.map(tracing::field::display), delay_ms = delay.as_millis(), "login delayed");
+            tokio::time::sleep(delay).await;
         }
         attempt
     }

@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 use crate::cloud::call::{self, Body, Call};
 use crate::cloud::failure::Failure;
 use crate::cloud::store::tokens::NewToken;
-use crate::cloud::store::users::Name;
+use crate::cloud::store::users::Name as UserName;
 use crate::cloud::store::{Sql, StoreError, things, tokens, users};
-use crate::cloud::throttle::Key;
+use crate::cloud::throttle::Name;
 use crate::cloud::{Cloud, answer, token};
 use crate::ids::{AppId, ThingId, VendorThingId};
 use crate::secret::Secret;
@@ -31,9 +31,10 @@ pub(super) fn routes() -> Router<Cloud> {
 /// 200 with `access_token`, or 400 `invalid_grant`. The application's key may be left out: the password decides.
 async fn log_in(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Response, Failure> {
     let request = LogIn::read(&body)?;
-    let attempt = cloud.begin_login(call.remote, Some(request.who.key(&call.app))).await;
-    let (app, who) = (call.app.clone(), request.who);
-    let found = cloud.store().read(move |sql: &mut dyn Sql| who.find(sql, &app).map_err(Failure::from)).await?;
+    let app = call.app.clone();
+    let find = move |sql: &mut dyn Sql| request.who.find(sql, &app).map_err(Failure::from);
+    let (name, found) = cloud.store().read(find).await?;
+    let attempt = cloud.begin_login(call.remote, Some(name), call.waited).await;
     let (principal, hash) = found.unzip();
     let right = cloud.passwords().verify(&request.password, hash).await?;
     let (true, Some(principal)) = (right, principal) else {
@@ -77,7 +78,7 @@ enum Who {
     Vendor(VendorThingId),
     Thing(ThingId),
     /// A user; without a prefix, a login name, else an e-mail address, else a phone number.
-    User(Vec<Name>, String),
+    User(Vec<UserName>, String),
 }
 
 impl LogIn {
@@ -118,39 +119,41 @@ impl LogIn {
 
 impl Who {
     fn read(username: &str) -> Self {
-        let anybody = || Who::User(vec![Name::Login, Name::Email, Name::Phone], username.to_owned());
+        let anybody = || Who::User(vec![UserName::Login, UserName::Email, UserName::Phone], username.to_owned());
         let Some((prefix, rest)) = username.split_once(':') else { return anybody() };
         match prefix.to_ascii_uppercase().as_str() {
             "VENDOR_THING_ID" => VendorThingId::new(rest).map_or_else(|_| anybody(), Who::Vendor),
             "THING_ID" => ThingId::new(rest).map_or_else(|_| anybody(), Who::Thing),
-            "EMAIL" => Who::User(vec![Name::Email], rest.to_owned()),
-            "PHONE" => Who::User(vec![Name::Phone], rest.to_owned()),
+            "EMAIL" => Who::User(vec![UserName::Email], rest.to_owned()),
+            "PHONE" => Who::User(vec![UserName::Phone], rest.to_owned()),
             _ => anybody(),
         }
     }
 
-    /// What failures are counted by.
-    fn key(&self, app: &AppId) -> Key {
-        match self {
-            Who::Vendor(id) => Key::thing(app, id),
-            Who::Thing(id) => Key::thing_id(app, id),
-            Who::User(_, name) => Key::user(app, name),
-        }
-    }
-
-    fn find(&self, sql: &mut dyn Sql, app: &AppId) -> Result<Option<(Principal, String)>, StoreError> {
-        let thing = |login: things::Login| (Principal::Thing(login.thing_id), login.password_hash);
-        match self {
-            Who::Vendor(id) => Ok(things::by_vendor_id(sql, app, id)?.map(thing)),
-            Who::Thing(id) => Ok(things::by_id(sql, app, id)?.map(thing)),
+    /// Who it is, the hash of its password, and what failures are counted by: a thing's are counted by the name that its maker
+    /// gave it, whichever was used.
+    fn find(&self, sql: &mut dyn Sql, app: &AppId) -> Result<(Name, Option<(Principal, String)>), StoreError> {
+        let (unknown, thing) = match self {
+            Who::Vendor(id) => (Name::thing(app, id), things::by_vendor_id(sql, app, id)?),
+            Who::Thing(id) => (Name::thing_id(app, id), things::by_id(sql, app, id)?),
             Who::User(names, name) => {
+                let mut found = None;
                 for by in names {
-                    if let Some(login) = users::by_name(sql, app, *by, name)? {
-                        return Ok(Some((Principal::User(login.user_id), login.password_hash)));
+                    found = users::by_name(sql, app, *by, name)?;
+                    if found.is_some() {
+                        break;
                     }
                 }
-                Ok(None)
+                let found = found.map(|login| (Principal::User(login.user_id), login.password_hash));
+                return Ok((Name::user(app, name), found));
             }
-        }
+        };
+        Ok(match thing {
+            Some(login) => {
+                let name = Name::thing(app, &login.vendor_thing_id);
+                (name, Some((Principal::Thing(login.thing_id), login.password_hash)))
+            }
+            None => (unknown, None),
+        })
     }
 }
