@@ -116,7 +116,7 @@ impl Call {
                 _ => None,
             };
             // curl, too, gives up rather than wait beyond its time.
-            let Some(wait) = wait.filter(|wait| Instant::now() + *wait < deadline) else {
+            let Some(wait) = wait.filter(|wait| *wait < deadline.saturating_duration_since(Instant::now())) else {
                 return answer.map_err(Failure::from);
             };
             let what =
