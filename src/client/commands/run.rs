@@ -2,24 +2,19 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use futures_core::Stream as _;
 use http::StatusCode;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::event::trace;
 use super::service::{Failure, Listed, Missed, Service, clock};
-use super::{Actuator, CommandEvent, Journal, ReceivedCommand, Rules, Tap, Unsettled};
+use super::{Actuator, CommandEvent, Input, Inputs, Journal, ReceivedCommand, Rules, Unsettled};
 use crate::client::causes::with_causes;
-use crate::client::{Notice, Notices, Push, Pushes, lossy};
 use crate::ids::{CommandId, ThingId};
-use crate::thing_if::{self, ActionResults};
+use crate::thing_if::ActionResults;
 use crate::transport::BoxFuture;
 
 /// After so long what the service did not take or tell is tried again, if no connect comes first.
@@ -52,24 +47,30 @@ impl Report {
 type Lane<T> = Option<BoxFuture<'static, T>>;
 
 /// The end of what is under way; pending while nothing is. Cancel-safe.
-async fn end_of<T>(lane: &mut Lane<T>) -> T {
+pub(in crate::client) async fn end_of<T>(lane: &mut Option<BoxFuture<'static, T>>) -> T {
     let Some(running) = lane else { return std::future::pending().await };
     let end = running.await;
     *lane = None;
     end
 }
 
+/// Who is told.
 #[derive(Clone)]
-struct Events(Arc<lossy::Sender<CommandEvent>>);
+pub(in crate::client) struct Events(Arc<dyn Fn(CommandEvent) + Send + Sync>);
 
 impl Events {
+    pub(in crate::client) fn to(tell: impl Fn(CommandEvent) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
     fn tell(&self, event: CommandEvent) {
         trace(&event);
-        self.0.send(event);
+        (self.0)(event);
     }
 }
 
-pub(super) struct Run {
+/// The commands of one thing.
+pub(in crate::client) struct Run {
     service: Service,
     actuator: Arc<dyn Actuator>,
     journal: Arc<dyn Journal>,
@@ -101,19 +102,19 @@ impl fmt::Debug for Run {
 }
 
 impl Run {
-    pub(super) fn new(
+    pub(in crate::client) fn new(
         service: Service,
         actuator: Arc<dyn Actuator>,
         journal: Arc<dyn Journal>,
         rules: Rules,
-        events: lossy::Sender<CommandEvent>,
+        events: Events,
     ) -> Self {
         Self {
             service,
             actuator,
             journal,
             rules,
-            events: Events(Arc::new(events)),
+            events,
             waiting: VecDeque::new(),
             at_hand: HashSet::new(),
             running: None,
@@ -129,26 +130,18 @@ impl Run {
         }
     }
 
-    pub(super) async fn until_the_end(mut self, mut pushes: Pushes, mut notices: Notices, mut tap: Option<Tap>) {
+    /// Carries commands out until there are no more inputs.
+    pub(in crate::client) async fn until_the_end(mut self, mut inputs: impl Inputs) {
         self.recover().await;
-        // What has happened so far is covered by the list that is about to be asked for.
-        let mut has_notices = forget_the_past(&mut notices).await;
         loop {
             self.proceed();
+            let (_, own) = self.service.own();
             tokio::select! {
-                push = pushes.next() => match push {
-                    Some(push) => {
-                        if let Some(tap) = &mut tap {
-                            tap(&push);
-                        }
-                        self.pushed(push);
-                    }
+                input = inputs.next(&own) => match input {
+                    Some(Input::Command(command, age)) => self.wait(*command, age, false),
+                    Some(Input::Behind) => self.is_behind = true,
+                    Some(Input::Connected) => self.connected(),
                     None => break,
-                },
-                notice = notices.next(), if has_notices => match notice {
-                    Some(Notice::Ready { .. } | Notice::Lagged(_)) => self.connected(),
-                    Some(_) => {}
-                    None => has_notices = false,
                 },
                 (command, report) = end_of(&mut self.running) => {
                     self.at_hand.remove(&command);
@@ -170,7 +163,8 @@ impl Run {
             Ok(unsettled) => unsettled,
             Err(error) => return tracing::error!(%error, "the journal of commands cannot be read"),
         };
-        for Unsettled { command, results } in unsettled {
+        let rules = self.rules.clone();
+        for Unsettled { command, results } in unsettled.into_iter().filter(|entry| rules.is_ours(entry)) {
             match results {
                 Some(results) => self.reports.push_back(Report::of(&command, results)),
                 None if self.rules.run_again => {
@@ -184,20 +178,6 @@ impl Run {
                     self.reports.push_back(Report::of(&command, results));
                 }
             }
-        }
-    }
-
-    fn pushed(&mut self, push: Push) {
-        match push {
-            Push::Message(payload) => match thing_if::Push::from_json(&payload) {
-                Ok(thing_if::Push::Command(push)) => {
-                    let (_, own) = self.service.own();
-                    self.wait(ReceivedCommand::from_push(push, &own, clock()), Duration::ZERO, false);
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "a push cannot be read"),
-            },
-            Push::Lagged(_) => self.is_behind = true,
         }
     }
 
@@ -293,20 +273,6 @@ impl Run {
             }
         }
     }
-}
-
-/// Reads what is there already; `false` at the end.
-async fn forget_the_past(notices: &mut Notices) -> bool {
-    poll_fn(|cx| {
-        loop {
-            match Pin::new(&mut *notices).poll_next(cx) {
-                Poll::Ready(Some(_)) => {}
-                Poll::Ready(None) => return Poll::Ready(false),
-                Poll::Pending => return Poll::Ready(true),
-            }
-        }
-    })
-    .await
 }
 
 /// Whether the service will never want these results. A refused token is replaced, and a service in trouble recovers.

@@ -1,5 +1,6 @@
 //! What is asked of the service: the list of commands, and to take results.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -9,10 +10,13 @@ use tower::Layer as _;
 use tower_service::Service as _;
 
 use super::ReceivedCommand;
+use super::caller::{AnyCaller, Caller};
 use crate::client::retry::{Idempotent, Retry, Retrying};
-use crate::client::{Client, RequestError, WaitForLink};
+use crate::client::{RequestError, WaitForLink};
 use crate::ids::{AppId, CommandId, ThingId};
-use crate::thing_if::{ActionResults, ActionResultsUpdate, Command, CommandState, Commands as Page, json, media_type};
+use crate::thing_if::{
+    ActionResults, ActionResultsUpdate, Command, CommandState, Commands as Page, Principal, json, media_type,
+};
 
 /// Commands asked for at once.
 const PAGE: usize = 50;
@@ -23,30 +27,45 @@ pub(in crate::client) fn clock() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The client, patient: both of these are worth waiting for, and doing either twice does no harm.
-#[derive(Debug, Clone)]
-pub(super) struct Service {
-    client: Client,
-    patient: Retrying<Client>,
+/// The caller, patient: both of these are worth waiting for, and doing either twice does no harm.
+#[derive(Clone)]
+pub(in crate::client) struct Service {
+    caller: AnyCaller,
+    patient: Retrying<AnyCaller>,
 }
 
 /// Why the service was asked in vain.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(in crate::client) enum Failure {
     #[error("the service answered with status {0}")]
     Status(StatusCode),
     #[error("no answer")]
     NoAnswer(#[source] RequestError),
     #[error("the answer is no list of commands")]
     NoList,
+    #[error("the answer is no command")]
+    NoCommand,
 }
 
-/// A command from the list that has no results.
+/// A command that was asked for and has no results.
 #[derive(Debug)]
-pub(super) struct Missed {
-    pub(super) command: ReceivedCommand,
+pub(in crate::client) struct Missed {
+    pub(in crate::client) command: ReceivedCommand,
     /// By the service's clock, if it says what it shows.
-    pub(super) age: Duration,
+    pub(in crate::client) age: Duration,
+}
+
+impl Missed {
+    /// `None` when somebody has reported something. What is INCOMPLETE was carried out in part, and is not begun again.
+    fn of(command: Command, thing: &ThingId, now: i64) -> Option<Self> {
+        let is_over = matches!(command.command_state, CommandState::Done | CommandState::Incomplete);
+        if is_over || command.action_results.is_some() {
+            return None;
+        }
+        let age = u64::try_from(now.saturating_sub(command.created_at)).unwrap_or(0);
+        let command = ReceivedCommand::from_list(command, thing, clock());
+        Some(Self { command, age: Duration::from_millis(age) })
+    }
 }
 
 /// The commands without results, oldest first.
@@ -57,16 +76,24 @@ pub(super) struct Listed {
     pub(super) more: bool,
 }
 
+/// What the service says of a command.
+#[derive(Debug)]
+pub(in crate::client) enum Found {
+    /// The caller has no such command.
+    NotThere,
+    /// It is for this thing; `None` when it is over.
+    At(ThingId, Option<Box<Missed>>),
+}
+
 impl Service {
-    pub(super) fn new(client: Client) -> Self {
+    pub(in crate::client) fn new(caller: Arc<dyn Caller>) -> Self {
         let retry = Retry::new().with_tries(8).with_time_limit(Duration::from_secs(120)).with_budget(10, 1.0);
-        Self { patient: retry.layer(client.clone()), client }
+        let caller = AnyCaller(caller);
+        Self { patient: retry.layer(caller.clone()), caller }
     }
 
-    /// This thing, as it is known now: another onboarding may have made it another one.
     pub(super) fn own(&self) -> (AppId, ThingId) {
-        let credential = self.client.credential();
-        (credential.app_id, credential.thing_id)
+        self.caller.0.own()
     }
 
     async fn ask(&mut self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Failure> {
@@ -108,10 +135,7 @@ impl Service {
                 serde_json::from_slice(answer.body()).map_err(|_| Failure::NoList)?;
             // An empty page with a key of the next would go round in circles.
             seen += commands.len().max(1);
-            missed.extend(commands.into_iter().filter(is_open).map(|command| {
-                let age = u64::try_from(now.saturating_sub(command.created_at)).unwrap_or(0);
-                Missed { command: ReceivedCommand::from_list(command, thing, clock()), age: Duration::from_millis(age) }
-            }));
+            missed.extend(commands.into_iter().filter_map(|command| Missed::of(command, thing, now)));
             match next_pagination_key {
                 Some(_) if seen >= limit => break true,
                 Some(next) => key = format!("&paginationKey={}", encoded(&next)),
@@ -123,16 +147,31 @@ impl Service {
     }
 }
 
+/// Asks once whether `command` is one of the caller's. (`wire` §5)
+pub(in crate::client) async fn find(caller: &dyn Caller, command: &CommandId) -> Result<Found, Failure> {
+    let (app, thing) = caller.own();
+    let request = get(&format!("/thing-if/apps/{app}/targets/thing:{thing}/commands/{command}"));
+    let answer = caller.call(request).await.map_err(Failure::NoAnswer)?;
+    match answer.status() {
+        StatusCode::NOT_FOUND => return Ok(Found::NotThere),
+        status if !status.is_success() => return Err(Failure::Status(status)),
+        _ => {}
+    }
+    let now = service_clock(&answer);
+    let found: Command = serde_json::from_slice(answer.body()).map_err(|_| Failure::NoCommand)?;
+    if found.command_id != *command {
+        return Err(Failure::NoCommand);
+    }
+    // The service's own word, which may be about another thing than the one in the path.
+    let Principal::Thing(target) = found.target.clone() else { return Err(Failure::NoCommand) };
+    Ok(Found::At(target.clone(), Missed::of(found, &target, now).map(Box::new)))
+}
+
 fn get(path: &str) -> Request<Bytes> {
     let mut request = Request::default();
     // Ids are made of letters that stand in a path as they are, and the key is encoded.
     *request.uri_mut() = path.parse().unwrap_or_default();
     request
-}
-
-/// Nobody has reported anything. What is INCOMPLETE was carried out in part, and is not begun again.
-fn is_open(command: &Command) -> bool {
-    command.action_results.is_none() && !matches!(command.command_state, CommandState::Done | CommandState::Incomplete)
 }
 
 /// Milliseconds since 1970 by the service's clock; by the device's where the answer has no `Date`.
@@ -143,7 +182,7 @@ fn service_clock(answer: &Response<Bytes>) -> i64 {
 }
 
 /// A pagination key as it stands in a query. (`wire` §5)
-fn encoded(key: &str) -> String {
+pub(in crate::client) fn encoded(key: &str) -> String {
     let mut text = String::with_capacity(key.len());
     for byte in key.bytes() {
         match byte {
