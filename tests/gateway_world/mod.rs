@@ -310,12 +310,14 @@ async fn serve(
     }
 }
 
+type Lines = Arc<Mutex<Vec<String>>>;
+
 pub(crate) struct World {
     pub(crate) service: Arc<Mutex<Service>>,
     to_device: mpsc::UnboundedSender<Say>,
     /// What was begun and what was done, in its order: thing, command, action.
-    pub(crate) begun: Arc<Mutex<Vec<String>>>,
-    pub(crate) done: Arc<Mutex<Vec<String>>>,
+    pub(crate) begun: Lines,
+    pub(crate) done: Lines,
     pub(crate) client: Client,
     pub(crate) gateway: Gateway,
     pub(crate) events: GatewayEvents,
@@ -323,7 +325,7 @@ pub(crate) struct World {
 }
 
 /// Actions `a`, `b` and `c` take a second, `slow` takes a minute.
-pub(crate) fn table(begun: &Arc<Mutex<Vec<String>>>, done: &Arc<Mutex<Vec<String>>>) -> ActionTable {
+pub(crate) fn table(begun: &Lines, done: &Lines) -> ActionTable {
     let mut table = ActionTable::new().with_time_limit(300 * SECOND);
     for name in ["a", "b", "c", "slow"] {
         let (begun, done) = (begun.clone(), done.clone());
@@ -357,7 +359,7 @@ pub(crate) async fn world_with(config: Config, service: Service, with: impl FnOn
     let notices = connection.notices();
     let (to_device, said) = mpsc::unbounded_channel();
     let service = Arc::new(Mutex::new(service));
-    let (begun, done): (Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<String>>>) = Default::default();
+    let (begun, done): (Lines, Lines) = Default::default();
     tokio::spawn(serve(broker, link, service.clone(), (to_device.clone(), said)));
     tokio::spawn(connection.run());
     let (for_begun, for_done) = (begun.clone(), done.clone());
