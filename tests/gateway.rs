@@ -399,11 +399,11 @@ async fn a_report_that_is_refused_is_not_repeated_for_ever() {
     let lamp = world.onboard("lamp").await;
     world.settle().await;
     let path = "PUT /things/th.1/end-nodes/th.lamp/connection";
-    world.script(path, Said::Status(400, "INVALID_INPUT_DATA"));
+    world.script(path, Said::Status(403, "OPERATION_NOT_SUPPORTED"));
     lamp.set_online(true);
     world.settle().await;
     assert_eq!(world.heard(path).len(), 1);
-    let refused = GatewayEvent::OnlineRefused(thing("th.lamp"), http::StatusCode::BAD_REQUEST);
+    let refused = GatewayEvent::OnlineRefused(thing("th.lamp"), http::StatusCode::FORBIDDEN);
     assert!(world.events().await.contains(&refused));
     world.cut();
     world.settle().await;
@@ -627,6 +627,39 @@ async fn the_order_of_a_nodes_commands_is_kept_although_one_must_be_asked_for() 
     world.push(pushed_to("th.lamp", "c2", &["b"]));
     world.settle().await;
     assert_eq!(world.done(), ["th.lamp c1 a", "th.lamp c2 b"]);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_is_not_answered_holds_up_the_others_for_seconds_alone() {
+    let world = world(Service::default(), |builder| builder).await;
+    world.onboard("lamp").await;
+    world.onboard("fan").await;
+    world.settle().await;
+    world.service().commands.push(listed("th.lamp", "c1", 1, &["a"]));
+    world.script("GET /targets/thing:th.fan/commands/c1", Said::Nothing);
+    world.push(pushed("c1", &["a"]));
+    world.push(pushed_to("th.fan", "c2", &["b"]));
+    tokio::time::sleep(8 * SECOND).await;
+    assert_eq!(world.reports().len(), 2, "{:?}", world.done());
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_grew_too_old_while_it_was_routed_is_not_carried_out() {
+    let mut world = world(Service::default(), |builder| builder.with_max_command_age(2 * SECOND)).await;
+    world.onboard("lamp").await;
+    world.onboard("fan").await;
+    world.settle().await;
+    world.service().commands.push(listed("th.lamp", "c1", 0, &["a"]));
+    world.script("GET /targets/thing:th.fan/commands/c1", Said::After(3 * SECOND));
+    world.push(pushed("c1", &["a"]));
+    world.push(pushed_to("th.fan", "c2", &["b"]));
+    world.settle().await;
+    assert!(world.done().is_empty());
+    assert_eq!(world.reports().len(), 2, "as failed");
+    let events = world.events().await;
+    assert!(events.contains(&GatewayEvent::Command(thing("th.fan"), CommandEvent::TooOld(command("c2")))));
     world.end().await;
 }
 

@@ -1,5 +1,7 @@
 //! A world of one gateway, its end nodes and their service: a model of what the service has, and a log of all that it hears.
 
+#![allow(dead_code)] // each test file uses its own part
+
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};

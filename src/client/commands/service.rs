@@ -12,7 +12,7 @@ use tower_service::Service as _;
 use super::ReceivedCommand;
 use super::caller::{AnyCaller, Caller};
 use crate::client::retry::{Idempotent, Retry, Retrying};
-use crate::client::{RequestError, WaitForLink};
+use crate::client::{RequestError, TimeLimit, WaitForLink};
 use crate::ids::{AppId, CommandId, ThingId};
 use crate::thing_if::{
     ActionResults, ActionResultsUpdate, Command, CommandState, Commands as Page, Principal, json, media_type,
@@ -20,6 +20,8 @@ use crate::thing_if::{
 
 /// Commands asked for at once.
 const PAGE: usize = 50;
+/// How long the service may take to say whose a command is: others wait for it.
+const FIND_LIMIT: Duration = Duration::from_secs(5);
 
 /// Milliseconds since 1970 by the device's clock.
 pub(in crate::client) fn clock() -> i64 {
@@ -47,25 +49,12 @@ pub(in crate::client) enum Failure {
     NoCommand,
 }
 
-/// A command that was asked for and has no results.
+/// A command from the list that has no results.
 #[derive(Debug)]
-pub(in crate::client) struct Missed {
-    pub(in crate::client) command: ReceivedCommand,
+pub(super) struct Missed {
+    pub(super) command: ReceivedCommand,
     /// By the service's clock, if it says what it shows.
-    pub(in crate::client) age: Duration,
-}
-
-impl Missed {
-    /// `None` when somebody has reported something. What is INCOMPLETE was carried out in part, and is not begun again.
-    fn of(command: Command, thing: &ThingId, now: i64) -> Option<Self> {
-        let is_over = matches!(command.command_state, CommandState::Done | CommandState::Incomplete);
-        if is_over || command.action_results.is_some() {
-            return None;
-        }
-        let age = u64::try_from(now.saturating_sub(command.created_at)).unwrap_or(0);
-        let command = ReceivedCommand::from_list(command, thing, clock());
-        Some(Self { command, age: Duration::from_millis(age) })
-    }
+    pub(super) age: Duration,
 }
 
 /// The commands without results, oldest first.
@@ -82,7 +71,7 @@ pub(in crate::client) enum Found {
     /// The caller has no such command.
     NotThere,
     /// It is for this thing; `None` when it is over.
-    At(ThingId, Option<Box<Missed>>),
+    At(ThingId, Option<Box<ReceivedCommand>>),
 }
 
 impl Service {
@@ -135,7 +124,10 @@ impl Service {
                 serde_json::from_slice(answer.body()).map_err(|_| Failure::NoList)?;
             // An empty page with a key of the next would go round in circles.
             seen += commands.len().max(1);
-            missed.extend(commands.into_iter().filter_map(|command| Missed::of(command, thing, now)));
+            missed.extend(commands.into_iter().filter(is_open).map(|command| {
+                let age = u64::try_from(now.saturating_sub(command.created_at)).unwrap_or(0);
+                Missed { command: ReceivedCommand::from_list(command, thing, clock()), age: Duration::from_millis(age) }
+            }));
             match next_pagination_key {
                 Some(_) if seen >= limit => break true,
                 Some(next) => key = format!("&paginationKey={}", encoded(&next)),
@@ -150,21 +142,22 @@ impl Service {
 /// Asks once whether `command` is one of the caller's. (`wire` §5)
 pub(in crate::client) async fn find(caller: &dyn Caller, command: &CommandId) -> Result<Found, Failure> {
     let (app, thing) = caller.own();
-    let request = get(&format!("/thing-if/apps/{app}/targets/thing:{thing}/commands/{command}"));
+    let mut request = get(&format!("/thing-if/apps/{app}/targets/thing:{thing}/commands/{command}"));
+    request.extensions_mut().insert(TimeLimit(FIND_LIMIT));
     let answer = caller.call(request).await.map_err(Failure::NoAnswer)?;
     match answer.status() {
         StatusCode::NOT_FOUND => return Ok(Found::NotThere),
         status if !status.is_success() => return Err(Failure::Status(status)),
         _ => {}
     }
-    let now = service_clock(&answer);
     let found: Command = serde_json::from_slice(answer.body()).map_err(|_| Failure::NoCommand)?;
     if found.command_id != *command {
         return Err(Failure::NoCommand);
     }
     // The service's own word, which may be about another thing than the one in the path.
     let Principal::Thing(target) = found.target.clone() else { return Err(Failure::NoCommand) };
-    Ok(Found::At(target.clone(), Missed::of(found, &target, now).map(Box::new)))
+    let open = is_open(&found).then(|| Box::new(ReceivedCommand::from_list(found, &target, clock())));
+    Ok(Found::At(target, open))
 }
 
 fn get(path: &str) -> Request<Bytes> {
@@ -172,6 +165,11 @@ fn get(path: &str) -> Request<Bytes> {
     // Ids are made of letters that stand in a path as they are, and the key is encoded.
     *request.uri_mut() = path.parse().unwrap_or_default();
     request
+}
+
+/// Nobody has reported anything. What is INCOMPLETE was carried out in part, and is not begun again.
+fn is_open(command: &Command) -> bool {
+    command.action_results.is_none() && !matches!(command.command_state, CommandState::Done | CommandState::Incomplete)
 }
 
 /// Milliseconds since 1970 by the service's clock; by the device's where the answer has no `Date`.

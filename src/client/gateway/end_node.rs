@@ -163,7 +163,7 @@ impl EndNode {
     /// Takes the node off the gateway, at the service and here. One that is off already is no error. (`wire` §5)
     ///
     /// # Errors
-    /// [`NodeError`]; the node stays.
+    /// [`NodeError`]; the node stays here, though the service [may have done it](NodeError::may_have_been_processed).
     pub async fn unpair(&self) -> Result<(), NodeError> {
         self.roster.unpair(&self.node.thing_id).await
     }

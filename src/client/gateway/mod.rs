@@ -81,13 +81,14 @@
 //! | the push | then |
 //! |---|---|
 //! | has `target` | it is for that node, or for the gateway itself |
-//! | has none | the service is asked `GET …/targets/thing:{id}/commands/{id}` for the gateway and for every node, each with its own token; the one that has it is whose it is |
+//! | has none | the service is asked `GET …/targets/thing:{id}/commands/{id}` for the gateway and for every node, each with its own token, for 5 s; the one that has it by the service's word is whose it is |
 //! | nobody has it | [`Unrouted::NoTarget`], a counter |
 //! | several have it | [`Unrouted::Ambiguous`], a counter; written into the journal as over, so that no list brings it back |
 //! | some could not be asked, and nobody else has it | those look for it in their lists |
 //! | is for a node that is not this gateway's | [`Unrouted::UnknownTarget`], a counter |
 //!
-//! From there on each node's commands are treated as [`commands`](super::commands) says, in the node's name: journalled before
+//! Commands are routed in the order in which they arrived, so that those of one node keep theirs; the time that one waits for
+//! it counts as age. From there on each node's commands are treated as [`commands`](super::commands) says, in the node's name: journalled before
 //! they run, in their order, reported on the node's path with the node's token until the service has heard, missed ones found
 //! by listing after each connect, and those older than 60 s reported failed and not run. Each node has a task of its own, so a
 //! slow one holds up nobody but itself. One journal serves all of them.
@@ -246,7 +247,7 @@ impl Gateway {
     /// already is no error. (`wire` §5)
     ///
     /// # Errors
-    /// [`NodeError`]; the node stays.
+    /// [`NodeError`]; the node stays here, though the service [may have done it](NodeError::may_have_been_processed).
     pub async fn unpair(&self, thing: &ThingId) -> Result<(), NodeError> {
         self.0.unpair(thing).await
     }

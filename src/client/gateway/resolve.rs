@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::node::{Node, NodeCaller};
 use crate::client::Client;
 use crate::client::causes::with_causes;
-use crate::client::commands::{Caller, Found, Missed, find};
+use crate::client::commands::{Caller, Found, ReceivedCommand, find};
 use crate::ids::{CommandId, ThingId};
 
 /// What the service says of a command, when it is asked in the name of everybody whose it may be.
@@ -16,12 +16,12 @@ use crate::ids::{CommandId, ThingId};
 pub(super) struct Answers {
     /// Whose it is, by the service's own word; more than one when that word is worth nothing. With the command, unless it is
     /// over.
-    pub(super) targets: BTreeMap<ThingId, Option<Box<Missed>>>,
+    pub(super) targets: BTreeMap<ThingId, Option<Box<ReceivedCommand>>>,
     /// Of whom the service did not say.
     pub(super) unknown: Vec<ThingId>,
 }
 
-/// Asks for the gateway and for each node; each answer is waited for as long as a call may take, and not asked for twice.
+/// Asks for the gateway and for each node, once; each answer is waited for 5 s.
 pub(super) async fn resolve(client: Client, nodes: Vec<Arc<Node>>, command: CommandId) -> Answers {
     let mut asking = JoinSet::new();
     let own: Arc<dyn Caller> = Arc::new(client);
@@ -37,8 +37,8 @@ pub(super) async fn resolve(client: Client, nodes: Vec<Arc<Node>>, command: Comm
     while let Some(asked) = asking.join_next().await {
         match asked {
             Ok((_, Ok(Found::NotThere))) => {}
-            Ok((_, Ok(Found::At(target, missed)))) => {
-                answers.targets.insert(target, missed);
+            Ok((_, Ok(Found::At(target, open)))) => {
+                answers.targets.insert(target, open);
             }
             Ok((thing, Err(failure))) => {
                 tracing::debug!(%thing, %command, error = with_causes(&failure), "no word about a command");

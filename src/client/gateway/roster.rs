@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
 use tokio::sync::{Notify, Semaphore};
@@ -13,16 +14,18 @@ use tokio::time::timeout;
 use super::event::trace;
 use super::node::Node;
 use super::onboarding::read;
-use super::refusal::is_unpaired;
+use super::refusal::{is_unpaired, refusal};
 use super::{
     Departure, GatewayCounters, GatewayEvent, NodeCredential, NodeError, NodeOnboarding, NodeOnboardingError,
     NodeStore, Owner,
 };
-use crate::client::Client;
 use crate::client::causes::with_causes;
 use crate::client::lossy;
+use crate::client::retry::retry_after;
 use crate::client::vault::VaultError;
+use crate::client::{Client, WaitForLink};
 use crate::ids::{ThingId, VendorThingId};
+use crate::proto::RequestError;
 use crate::thing_if::{ThingIdentity, media_type};
 
 /// The share of the calls that may be in flight which the gateway's own calls for its nodes may have: a reconnect must leave
@@ -247,7 +250,7 @@ impl Roster {
     pub(super) async fn unpair(&self, thing: &ThingId) -> Result<(), NodeError> {
         let own = self.client.credential();
         let path = format!("/thing-if/apps/{}/things/{}/end-nodes/{thing}", own.app_id, own.thing_id);
-        let request = super::request(Method::DELETE, &path, bytes::Bytes::new());
+        let request = super::request(Method::DELETE, &path, Bytes::new());
         let answer = self.client.send(request).await.map_err(NodeError::NoAnswer)?;
         // Somebody was faster: it is what was wanted.
         if !is_unpaired(&answer) {
@@ -261,11 +264,7 @@ impl Roster {
     }
 
     /// Tells the service whether a node is online. (`wire` §5)
-    pub(super) async fn report_online(
-        &self,
-        node: &Node,
-        online: bool,
-    ) -> Result<Reported, crate::proto::RequestError> {
+    pub(super) async fn report_online(&self, node: &Node, online: bool) -> Result<Reported, RequestError> {
         // It is never closed.
         let _turn = self.background.acquire().await;
         let own = self.client.credential();
@@ -274,19 +273,17 @@ impl Roster {
         let body = if online { r#"{"online":true}"# } else { r#"{"online":false}"# };
         let mut request = super::request(Method::PUT, &path, body.into());
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type::JSON));
-        request.extensions_mut().insert(crate::client::WaitForLink);
+        request.extensions_mut().insert(WaitForLink);
         let answer = self.client.send(request).await?;
         let status = answer.status();
         Ok(match status {
             _ if status.is_success() => Reported::Taken,
             _ if is_unpaired(&answer) => Reported::Unpaired,
-            // The gateway's own token is replaced, and a service in trouble recovers.
-            StatusCode::UNAUTHORIZED
-            | StatusCode::FORBIDDEN
-            | StatusCode::REQUEST_TIMEOUT
-            | StatusCode::TOO_MANY_REQUESTS => Reported::NotNow(crate::client::retry::retry_after(&answer)),
-            _ if status.is_client_error() => Reported::Refused(status),
-            _ => Reported::NotNow(crate::client::retry::retry_after(&answer)),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Reported::NotNow(retry_after(&answer)),
+            // A gateway whose own token is refused gets another one.
+            _ if status.is_client_error() && refusal(&answer).is_none() => Reported::Refused(status),
+            // And a service in trouble recovers.
+            _ => Reported::NotNow(retry_after(&answer)),
         })
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 
 use super::lane::Means;
 use super::node::Node;
@@ -13,7 +13,7 @@ use super::resolve::{Answers, resolve};
 use super::{GatewayEvent, Unrouted};
 use crate::client::commands::{Actuator, Input, ReceivedCommand, Tap, clock, connected, end_of, without_the_past};
 use crate::client::{Notices, Push, Pushes, lossy};
-use crate::ids::ThingId;
+use crate::ids::{CommandId, ThingId};
 use crate::thing_if::{self, CommandPush, Principal};
 use crate::transport::BoxFuture;
 
@@ -31,9 +31,15 @@ pub struct Routing {
     lanes: HashMap<ThingId, Lane>,
     tasks: JoinSet<()>,
     /// Commands that wait to be routed.
-    arrived: VecDeque<CommandPush>,
-    resolving: Option<BoxFuture<'static, (CommandPush, Answers)>>,
+    arrived: VecDeque<Arrived>,
+    resolving: Option<BoxFuture<'static, (Arrived, Answers)>>,
     dropped_some: bool,
+}
+
+/// A command that was pushed, and when.
+struct Arrived {
+    push: CommandPush,
+    at: Instant,
 }
 
 /// The work for one node, until it has ended.
@@ -71,8 +77,9 @@ impl Routing {
         }
     }
 
-    /// Routes commands, reports results and connections, and looks after tokens, until the connection ends; then what runs
-    /// is finished and written down, but no longer reported. `notices` are those of the same connection: each Ready makes
+    /// Routes commands, reports results and connections, and looks after tokens, until the connection ends, by
+    /// [`Client::close`](crate::client::Client::close) or for good; then what runs is finished and written down, but no longer
+    /// reported. `notices` are those of the same connection: each Ready makes
     /// the missed commands be looked for and the connection reports be repeated.
     ///
     /// Dropping the future leaves running actions where they are; the journal knows that their commands had begun.
@@ -93,7 +100,7 @@ impl Routing {
                 }
                 () = self.means.roster.changed.notified() => {}
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await,
-                (push, answers) = end_of(&mut self.resolving) => self.resolved(push, answers).await,
+                (arrived, answers) = end_of(&mut self.resolving) => self.resolved(arrived, answers).await,
             }
         }
         self.own_lane = None;
@@ -173,7 +180,7 @@ impl Routing {
 
     fn arrived(&mut self, push: CommandPush) {
         if self.arrived.len() < self.means.rules.max_waiting {
-            return self.arrived.push_back(push);
+            return self.arrived.push_back(Arrived { push, at: Instant::now() });
         }
         self.dropped_some = true;
         self.means.roster.count(|counters| counters.dropped += 1);
@@ -184,18 +191,18 @@ impl Routing {
     /// for the same thing.
     fn proceed(&mut self) {
         while self.resolving.is_none()
-            && let Some(push) = self.arrived.pop_front()
+            && let Some(arrived) = self.arrived.pop_front()
         {
-            match push.target.clone() {
+            match arrived.push.target.clone() {
                 Some(Principal::Thing(target)) => {
-                    let command = ReceivedCommand::from_push(push, &target, clock());
-                    self.route(&target, command, Duration::ZERO);
+                    let command = ReceivedCommand::from_push(arrived.push, &target, clock());
+                    self.route(&target, command, arrived.at);
                 }
                 _ => {
                     let (client, nodes) = (self.means.roster.client.clone(), self.means.roster.nodes());
                     self.resolving = Some(Box::pin(async move {
-                        let answers = resolve(client, nodes, push.command_id.clone()).await;
-                        (push, answers)
+                        let answers = resolve(client, nodes, arrived.push.command_id.clone()).await;
+                        (arrived, answers)
                     }));
                 }
             }
@@ -210,15 +217,15 @@ impl Routing {
         own.or_else(|| self.lanes.get(thing)?.inputs.as_ref())
     }
 
-    fn route(&self, thing: &ThingId, command: ReceivedCommand, age: Duration) {
+    fn route(&self, thing: &ThingId, command: ReceivedCommand, arrived: Instant) {
         match self.lane(thing) {
-            Some(lane) => lane.send(Input::Command(Box::new(command), age)),
+            Some(lane) => lane.send(Input::Command(Box::new(command), arrived.elapsed())),
             None if *thing == self.own() => self.unrouted(command.command_id, Unrouted::Own),
             None => self.unrouted(command.command_id, Unrouted::UnknownTarget(thing.clone())),
         }
     }
 
-    fn unrouted(&self, command: crate::ids::CommandId, why: Unrouted) {
+    fn unrouted(&self, command: CommandId, why: Unrouted) {
         self.means.roster.count(|counters| match why {
             Unrouted::UnknownTarget(_) => counters.unknown_targets += 1,
             Unrouted::NoTarget => counters.untargeted += 1,
@@ -228,14 +235,14 @@ impl Routing {
         self.means.roster.tell(GatewayEvent::Unrouted(command, why));
     }
 
-    async fn resolved(&mut self, push: CommandPush, answers: Answers) {
+    async fn resolved(&mut self, Arrived { push, at }: Arrived, answers: Answers) {
         let Answers { mut targets, unknown } = answers;
         if targets.len() > 1 {
             let names = targets.into_keys().collect();
             return self.rule_out(push, names).await;
         }
         match targets.pop_first() {
-            Some((target, Some(missed))) => self.route(&target, missed.command, missed.age),
+            Some((target, Some(command))) => self.route(&target, *command, at),
             // Somebody has reported on it already.
             Some((_, None)) => {}
             None if unknown.is_empty() => self.unrouted(push.command_id, Unrouted::NoTarget),
