@@ -35,7 +35,9 @@ mod event;
 mod file_journal;
 mod inputs;
 mod journal;
+mod queue;
 mod received;
+mod reports;
 mod run;
 mod service;
 

@@ -1,11 +1,16 @@
 //! What is asked of the service: the list of commands, and to take results.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, DATE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use tower::Layer as _;
 use tower_service::Service as _;
 
@@ -14,9 +19,7 @@ use super::caller::{AnyCaller, Caller};
 use crate::client::retry::{Idempotent, Retry, Retrying};
 use crate::client::{RequestError, TimeLimit, WaitForLink};
 use crate::ids::{AppId, CommandId, ThingId};
-use crate::thing_if::{
-    ActionResults, ActionResultsUpdate, Command, CommandState, Commands as Page, Principal, json, media_type,
-};
+use crate::thing_if::{ActionResults, ActionResultsUpdate, Actions, CommandState, Principal, json, media_type};
 
 /// Commands asked for at once.
 const PAGE: usize = 50;
@@ -57,10 +60,85 @@ pub(super) struct Missed {
     pub(super) age: Duration,
 }
 
-/// The commands without results, oldest first.
+/// A command as the service shows it, read as leniently as one that is pushed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    #[serde(rename = "commandID")]
+    command_id: CommandId,
+    #[serde(default)]
+    target: Option<String>,
+    actions: Actions,
+    #[serde(default)]
+    action_results: Option<IgnoredAny>,
+    #[serde(default)]
+    command_state: Option<CommandState>,
+    #[serde(default)]
+    issuer: Option<String>,
+    #[serde(default)]
+    schema: Option<String>,
+    #[serde(default)]
+    schema_version: Option<i64>,
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    metadata: Option<Map<String, Value>>,
+    #[serde(default)]
+    created_at: i64,
+}
+
+impl Shown {
+    /// `None` when somebody has reported something. What is INCOMPLETE was carried out in part, and is not begun again.
+    fn open(self, thing: &ThingId) -> Option<ReceivedCommand> {
+        let is_over = matches!(self.command_state, Some(CommandState::Done | CommandState::Incomplete));
+        if is_over || self.action_results.is_some() {
+            return None;
+        }
+        Some(ReceivedCommand {
+            command_id: self.command_id,
+            thing_id: thing.clone(),
+            actions: self.actions,
+            issuer: self.issuer,
+            schema: self.schema,
+            schema_version: self.schema_version,
+            title: self.title,
+            description: self.description,
+            metadata: self.metadata,
+            created_at: Some(self.created_at),
+            received_at: clock(),
+        })
+    }
+}
+
+/// A page of the list. Each command is read by itself: one that cannot be must not hide the others.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<'a> {
+    #[serde(borrow)]
+    commands: Vec<&'a RawValue>,
+    #[serde(default)]
+    next_pagination_key: Option<String>,
+}
+
+/// Only enough to tell where a command stands among the others.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Named {
+    #[serde(rename = "commandID")]
+    command_id: CommandId,
+    #[serde(default)]
+    created_at: i64,
+}
+
+/// What the service lists.
 #[derive(Debug)]
 pub(super) struct Listed {
+    /// The commands without results, oldest first.
     pub(super) missed: Vec<Missed>,
+    /// All that were looked at, newest first.
+    pub(super) newest_first: Vec<CommandId>,
     /// There are more than were asked for.
     pub(super) more: bool,
 }
@@ -115,7 +193,7 @@ impl Service {
     /// The commands of `thing` that have no results yet, among the first `limit` that the service lists. (`wire` §5)
     pub(super) async fn missed(&mut self, thing: &ThingId, limit: usize) -> Result<Listed, Failure> {
         let path = format!("/thing-if/apps/{}/targets/thing:{thing}/commands", self.own().0);
-        let (mut missed, mut seen, mut key) = (Vec::new(), 0, String::new());
+        let (mut missed, mut newest_first, mut seen, mut key) = (Vec::new(), Vec::new(), 0, String::new());
         let more = loop {
             let page = PAGE.min(limit - seen);
             let answer = self.ask(get(&format!("{path}?bestEffortLimit={page}{key}"))).await?;
@@ -124,18 +202,31 @@ impl Service {
                 serde_json::from_slice(answer.body()).map_err(|_| Failure::NoList)?;
             // An empty page with a key of the next would go round in circles.
             seen += commands.len().max(1);
-            missed.extend(commands.into_iter().filter(is_open).map(|command| {
-                let age = u64::try_from(now.saturating_sub(command.created_at)).unwrap_or(0);
-                Missed { command: ReceivedCommand::from_list(command, thing, clock()), age: Duration::from_millis(age) }
-            }));
+            for shown in commands {
+                newest_first.extend(serde_json::from_str::<Named>(shown.get()));
+                match serde_json::from_str::<Shown>(shown.get()) {
+                    Ok(shown) => {
+                        let age = u64::try_from(now.saturating_sub(shown.created_at)).unwrap_or(0);
+                        let age = Duration::from_millis(age);
+                        missed.extend(shown.open(thing).map(|command| Missed { command, age }));
+                    }
+                    // Not what it says: that may repeat a parameter of an action.
+                    Err(error) => {
+                        tracing::warn!(%thing, line = error.line(), column = error.column(), "a listed command cannot be read");
+                    }
+                }
+            }
             match next_pagination_key {
                 Some(_) if seen >= limit => break true,
                 Some(next) => key = format!("&paginationKey={}", encoded(&next)),
                 None => break false,
             }
         };
-        missed.sort_by_key(|missed| missed.command.created_at);
-        Ok(Listed { missed, more })
+        // As the service lists them, newest first, unless their times say otherwise.
+        newest_first.sort_by_key(|named: &Named| Reverse(named.created_at));
+        missed.reverse();
+        missed.sort_by_key(|missed: &Missed| missed.command.created_at);
+        Ok(Listed { missed, newest_first: newest_first.into_iter().map(|named| named.command_id).collect(), more })
     }
 }
 
@@ -150,14 +241,14 @@ pub(in crate::client) async fn find(caller: &dyn Caller, command: &CommandId) ->
         status if !status.is_success() => return Err(Failure::Status(status)),
         _ => {}
     }
-    let found: Command = serde_json::from_slice(answer.body()).map_err(|_| Failure::NoCommand)?;
+    let found: Shown = serde_json::from_slice(answer.body()).map_err(|_| Failure::NoCommand)?;
     if found.command_id != *command {
         return Err(Failure::NoCommand);
     }
     // The service's own word, which may be about another thing than the one in the path.
-    let Principal::Thing(target) = found.target.clone() else { return Err(Failure::NoCommand) };
-    let open = is_open(&found).then(|| Box::new(ReceivedCommand::from_list(found, &target, clock())));
-    Ok(Found::At(target, open))
+    let target = found.target.as_deref().and_then(|target| target.parse().ok());
+    let Some(Principal::Thing(target)) = target else { return Err(Failure::NoCommand) };
+    Ok(Found::At(target.clone(), found.open(&target).map(Box::new)))
 }
 
 fn get(path: &str) -> Request<Bytes> {
@@ -165,11 +256,6 @@ fn get(path: &str) -> Request<Bytes> {
     // Ids are made of letters that stand in a path as they are, and the key is encoded.
     *request.uri_mut() = path.parse().unwrap_or_default();
     request
-}
-
-/// Nobody has reported anything. What is INCOMPLETE was carried out in part, and is not begun again.
-fn is_open(command: &Command) -> bool {
-    command.action_results.is_none() && !matches!(command.command_state, CommandState::Done | CommandState::Incomplete)
 }
 
 /// Milliseconds since 1970 by the service's clock; by the device's where the answer has no `Date`.
