@@ -426,6 +426,33 @@ async fn a_node_that_somebody_else_unpaired_is_noticed() {
     world.end().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_said_before_an_onboarding_is_nothing_against_the_node() {
+    let world = world(Service::default(), |builder| builder).await;
+    let lamp = world.onboard("lamp").await;
+    world.settle().await;
+    // Each of these answers is on its way for three seconds.
+    world.service().nodes.get_mut("th.lamp").expect("there").is_behind_gateway = false;
+    world.script("PUT /things/th.1/end-nodes/th.lamp/connection", Said::After(3 * SECOND));
+    lamp.set_online(true);
+    tokio::time::sleep(SECOND).await;
+    world.onboard("lamp").await;
+    world.settle().await;
+    assert_eq!((lamp.departure(), world.service().nodes["th.lamp"].online), (None, Some(true)));
+
+    world.service().nodes.get_mut("th.lamp").expect("there").token = "revoked".to_owned();
+    let states = "GET /targets/thing:th.lamp/states";
+    world.script(states, Said::Status(401, "UNAUTHORIZED"));
+    world.script(states, Said::After(3 * SECOND));
+    lamp.state().await.expect_err("refused");
+    tokio::time::sleep(SECOND).await;
+    world.onboard("lamp").await;
+    world.gateway.set_owner(None);
+    world.settle().await;
+    assert_eq!((lamp.departure(), world.heard("POST").len()), (None, 3));
+    world.end().await;
+}
+
 // Commands.
 
 #[tokio::test(start_paused = true)]
@@ -799,6 +826,19 @@ async fn a_node_whose_token_is_refused_is_onboarded_again() {
     assert!(events.iter().any(|event| matches!(event, GatewayEvent::NotRenewed { will_retry: true, .. })));
     assert!(events.contains(&GatewayEvent::Renewed(thing("th.lamp"))));
     assert_eq!(world.heard("POST").len(), 3, "at first, in vain, and again");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_that_the_old_token_did_not_report_the_new_one_does_at_once() {
+    let world = world(Service::default(), |builder| builder).await;
+    world.onboard("lamp").await;
+    world.settle().await;
+    world.service().nodes.get_mut("th.lamp").expect("there").token = "revoked".to_owned();
+    world.push(pushed_to("th.lamp", "c1", &["a"]));
+    tokio::time::sleep(5 * SECOND).await;
+    let report = |token: &str| ("thing:th.lamp/commands/c1".to_owned(), token.to_owned());
+    assert_eq!(world.reports(), [report("lamp-1"), report("lamp-2")]);
     world.end().await;
 }
 

@@ -41,17 +41,23 @@ pub(super) async fn keep(roster: Arc<Roster>, node: Arc<Node>) {
             _ => backoff.reset(),
         }
         while node.is_doubted() {
-            match ask_once_more(&node).await {
+            let generation = node.generation();
+            let verdict = ask_once_more(&node).await;
+            if generation != node.generation() {
+                // It was onboarded meanwhile, which ends all doubt.
+                continue;
+            }
+            match verdict {
                 Verdict::Confirmed => {
                     sleep(REST).await;
                     node.believe();
                 }
                 Verdict::Refused(Refusal::Token(_)) => {
-                    if renew(&roster, &node, &mut backoff).await {
+                    if renew(&roster, &node, generation, &mut backoff).await {
                         renewed = Some(Instant::now());
                     }
                 }
-                Verdict::Refused(Refusal::Gone(_)) => roster.depart(&node, Departure::Gone).await,
+                Verdict::Refused(Refusal::Gone(_)) => roster.depart(&node, Departure::Gone, Some(generation)).await,
                 Verdict::Unknown => sleep(backoff.next_pause()).await,
             }
             if node.departure().is_some() {
@@ -76,7 +82,7 @@ async fn ask_once_more(node: &Node) -> Verdict {
 }
 
 /// Onboards the node again, or lets it go; whether it has a new token.
-async fn renew(roster: &Roster, node: &Arc<Node>, backoff: &mut Backoff) -> bool {
+async fn renew(roster: &Roster, node: &Arc<Node>, generation: u64, backoff: &mut Backoff) -> bool {
     let thing = node.thing_id.clone();
     let failure = match node.onboarding() {
         None => Err("its password is not known to this program".to_owned()),
@@ -103,7 +109,7 @@ async fn renew(roster: &Roster, node: &Arc<Node>, backoff: &mut Backoff) -> bool
         }
         Err(reason) => {
             roster.tell(GatewayEvent::NotRenewed { node: thing, reason, will_retry: false });
-            roster.depart(node, Departure::TokenRefused).await;
+            roster.depart(node, Departure::TokenRefused, Some(generation)).await;
         }
     }
     false

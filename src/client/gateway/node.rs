@@ -137,6 +137,11 @@ impl Node {
         self.renewed.notify_one();
     }
 
+    /// How often the token was replaced.
+    pub(super) fn generation(&self) -> u64 {
+        self.state().generation
+    }
+
     pub(super) fn is_doubted(&self) -> bool {
         self.state().is_doubted
     }

@@ -19,6 +19,7 @@ pub(super) async fn report(roster: Arc<Roster>, node: Arc<Node>) {
             backoff.reset();
             continue;
         };
+        let generation = node.generation();
         let told = tokio::select! {
             told = tell(&roster, &node, online, version) => told,
             // What is on its way is out of date. Calls with one path are carried out in their order, so the newer one wins.
@@ -26,7 +27,7 @@ pub(super) async fn report(roster: Arc<Roster>, node: Arc<Node>) {
         };
         match told {
             Told::Settled => backoff.reset(),
-            Told::Left => roster.depart(&node, Departure::Unpaired).await,
+            Told::Left => roster.depart(&node, Departure::Unpaired, Some(generation)).await,
             Told::Again(asked) => {
                 let pause = backoff.next_pause().max(asked);
                 tokio::select! {

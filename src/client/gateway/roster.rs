@@ -156,6 +156,7 @@ impl Roster {
         }
         if let Some(other) = &other {
             nodes.remove(&other.thing_id);
+            other.depart(Departure::Replaced);
         }
         let (client, background) = (self.client.clone(), self.background.clone());
         let node = Arc::new(Node::new(credential, onboarding, client, background, self.max_calls));
@@ -170,21 +171,21 @@ impl Roster {
     }
 
     fn tell_departure(&self, node: &Node, why: Departure) {
-        if node.depart(why) {
-            let (thing, vendor_thing_id) = (node.thing_id.clone(), node.vendor_thing_id.clone());
-            self.tell(GatewayEvent::Left { node: thing, vendor_thing_id, why });
-            self.changed.notify_one();
-        }
+        let (thing, vendor_thing_id) = (node.thing_id.clone(), node.vendor_thing_id.clone());
+        self.tell(GatewayEvent::Left { node: thing, vendor_thing_id, why });
+        self.changed.notify_one();
     }
 
-    /// Takes a node out of everything.
-    pub(super) async fn depart(&self, node: &Arc<Node>, why: Departure) {
+    /// Takes a node out of everything, unless it was onboarded again since: what is `held_against` one generation
+    /// of its token is nothing against the next.
+    pub(super) async fn depart(&self, node: &Arc<Node>, why: Departure, held_against: Option<u64>) {
         {
             let mut nodes = lock(&self.nodes);
-            // It may have joined again, as another entry.
-            if nodes.get(&node.thing_id).is_some_and(|present| Arc::ptr_eq(present, node)) {
-                nodes.remove(&node.thing_id);
+            let is_other = held_against.is_some_and(|generation| generation != node.generation());
+            if is_other || !node.depart(why) {
+                return;
             }
+            nodes.remove(&node.thing_id);
         }
         self.tell_departure(node, why);
         self.forget(&node.thing_id).await;
@@ -257,7 +258,7 @@ impl Roster {
             NodeError::check(&answer)?;
         }
         match self.node(thing) {
-            Some(node) => self.depart(&node, Departure::Unpaired).await,
+            Some(node) => self.depart(&node, Departure::Unpaired, None).await,
             None => self.forget(thing).await,
         }
         Ok(())

@@ -78,9 +78,9 @@ impl Routing {
     }
 
     /// Routes commands, reports results and connections, and looks after tokens, until the connection ends, by
-    /// [`Client::close`](crate::client::Client::close) or for good; then what runs is finished and written down, but no longer
-    /// reported. `notices` are those of the same connection: each Ready makes
-    /// the missed commands be looked for and the connection reports be repeated.
+    /// [`Client::close`](crate::client::Client::close) or for good; then what runs is finished and written down, but no
+    /// longer reported. `notices` are those of the same connection: each Ready makes the missed commands be looked for and
+    /// the connection reports be repeated.
     ///
     /// Dropping the future leaves running actions where they are; the journal knows that their commands had begun.
     pub async fn run(mut self, mut pushes: Pushes, notices: Notices) {
