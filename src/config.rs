@@ -59,6 +59,7 @@ pub struct Config {
     reonboard_after: usize,
     onboarding_budget: (usize, Duration),
     refusals: usize,
+    refusal_pause: Duration,
     rest_after_refusal: Option<Duration>,
     seed: Option<u64>,
     resume: Option<Credential>,
@@ -99,6 +100,7 @@ impl Config {
             reonboard_after: 5,
             onboarding_budget: (5, HOUR),
             refusals: 3,
+            refusal_pause: Duration::from_secs(60),
             rest_after_refusal: None,
             seed: None,
             resume: None,
@@ -254,6 +256,17 @@ impl Config {
     /// [`ConfigError::Number`] outside that range.
     pub fn with_refusals(mut self, given: usize) -> Result<Self, ConfigError> {
         self.refusals = number("refusals", given, 1, 1000)?;
+        Ok(self)
+    }
+
+    /// For how long a device that was ready before asks for no new credential after the default broker refused it for good:
+    /// the service may refuse everybody for a minute. Doubles with each refusal in a row, to an hour. A credential that
+    /// there is is tried meanwhile. Default 60 s; 1 s to 1 h.
+    ///
+    /// # Errors
+    /// [`ConfigError::Duration`] outside that range.
+    pub fn with_refusal_pause(mut self, given: Duration) -> Result<Self, ConfigError> {
+        self.refusal_pause = duration("pause after a refusal", given, SECOND, HOUR)?;
         Ok(self)
     }
 

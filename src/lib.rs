@@ -27,6 +27,9 @@ pub mod wire {}
 
 pub mod proto;
 
+#[cfg(any(feature = "paho", feature = "edge"))]
+mod quiet;
+
 #[cfg(feature = "client")]
 pub mod transport;
 

@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::ids::ClientId;
+use crate::secret::Redacted;
 
 /// MQTT's own bound: a string carries a 16-bit length.
 pub const MAX_TOPIC_LEN: usize = 65_535;
@@ -151,15 +152,18 @@ impl Topic {
     }
 }
 
+/// [Redacts](Redacted): a query is part of the topic, and there may be a token in it. [`as_str`](Topic::as_str) is what goes to
+/// the wire.
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        fmt::Display::fmt(&Redacted::new(self.as_str()), f)
     }
 }
 
+/// Redacts, as `Display`.
 impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.0)
+        fmt::Debug::fmt(&Redacted::new(self.as_str()), f)
     }
 }
 
@@ -248,6 +252,14 @@ impl fmt::Debug for TopicFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_in_a_query_is_not_shown() {
+        let topic = Topic::new("p/me/thing-if/apps/a/x?access_token=t0k3n&v=1").expect("valid");
+        assert_eq!(topic.to_string(), "p/me/thing-if/apps/a/x?access_token=xxxxx&v=1");
+        assert_eq!(format!("{topic:?}"), r#""p/me/thing-if/apps/a/x?access_token=xxxxx&v=1""#);
+        assert!(topic.as_str().ends_with("access_token=t0k3n&v=1"));
+    }
 
     fn client(id: &str) -> ClientId {
         ClientId::new(id).expect("a valid id")

@@ -5,50 +5,17 @@
 #![cfg(feature = "client")]
 
 mod device;
+mod log;
 
-use std::fmt::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thingif::client;
 use thingif::mqtt::{LinkErrorKind, Publish, RefusedReason};
 use thingif::transport::memory;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 use device::brokers::{assigned, onboard, request};
 use device::{answer_to, call, config, credential};
-
-#[derive(Clone, Default)]
-struct Everything(Arc<Mutex<String>>);
-
-struct Text<'a>(&'a mut String);
-
-impl Visit for Text<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        write!(self.0, " {field}={value:?}").expect("a String");
-    }
-}
-
-impl Subscriber for Everything {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("thingif")
-    }
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        span.record(&mut Text(&mut self.0.lock().expect("no panic")));
-        Id::from_u64(1)
-    }
-    fn record(&self, _span: &Id, values: &Record<'_>) {
-        values.record(&mut Text(&mut self.0.lock().expect("no panic")));
-    }
-    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut Text(&mut self.0.lock().expect("no panic")));
-    }
-    fn enter(&self, _span: &Id) {}
-    fn exit(&self, _span: &Id) {}
-}
+use log::Everything;
 
 #[tokio::test(start_paused = true)]
 async fn logs_show_transitions_and_no_secret() {
@@ -76,7 +43,7 @@ async fn logs_show_transitions_and_no_secret() {
     client.close().await;
     connection.await.expect("no panic").expect("closed in order");
 
-    let log = log.0.lock().expect("no panic").clone();
+    let log = log.text();
     for expected in ["onboarding", "onboarded", "ready", "not authorised", "cannot be read"] {
         assert!(log.contains(expected), "{expected} in {log}");
     }

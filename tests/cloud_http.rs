@@ -170,3 +170,23 @@ async fn without_the_throttle_nobody_waits() {
     }
     assert_eq!(begin.elapsed().as_millis(), 0);
 }
+
+#[tokio::test]
+async fn a_head_of_too_many_bytes_or_fields_is_431() {
+    let served = Served::start(open()).await;
+    let path = format!("/thing-if/apps/{APP}/targets/thing:th.x/states");
+    let many = |count: usize| (0..count).map(|i| format!("X-H{i}: 1\r\n")).collect::<String>();
+    for (fields, status) in
+        [(many(60), "401"), (many(80), "431"), (format!("X-Long: {}\r\n", "x".repeat(20_000)), "431")]
+    {
+        let mut stream = TcpStream::connect(served.address).await.expect("listening");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n");
+        // It may be refused before it is sent, and the rest of it reset the connection once the answer is there.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{} bytes: {answer}", fields.len());
+    }
+    served.stop().await;
+}

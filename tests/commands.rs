@@ -6,14 +6,16 @@ mod device;
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use thingif::client::commands::{
-    ActionTable, Builder, CommandEvent, CommandEvents, Commands, Journal, MemoryJournal, ReceivedCommand, Unsettled,
+    ActionTable, Builder, CommandEvent, CommandEvents, Commands, Done, Journal, MemoryJournal, ReceivedCommand,
+    Unsettled,
 };
 use thingif::client::{self, Client, Push};
 use thingif::config::Config;
@@ -175,9 +177,10 @@ async fn serve(
     }
 }
 
-/// Actions `a` to `e` succeed after a second, `fail` does not, `slow` takes a minute, `panic` panics.
+/// Actions `a` to `e` succeed after a second, `fail` does not, `slow` takes a minute, `panic` panics, `big` tells too much.
 fn table(done: &Arc<Mutex<Vec<String>>>) -> ActionTable {
-    let mut table = ActionTable::new().with_time_limit(300 * SECOND);
+    let big = async |_: Value, _| Ok::<_, String>(Done::with("x".repeat(70_000).into()));
+    let mut table = ActionTable::new().with_time_limit(300 * SECOND).on("big", big);
     for name in ["a", "b", "c", "d", "e", "fail", "slow", "panic"] {
         let done = done.clone();
         table = table.on(name, move |_: Value, command: Arc<ReceivedCommand>| {
@@ -577,4 +580,138 @@ async fn the_program_sees_every_push() {
     assert_eq!(*lock(&seen), expected);
     assert_eq!(world.reported(), ["1"]);
     world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_may_be_as_old_as_it_likes() {
+    let world = world(Service::default(), |builder| builder.with_max_command_age(Duration::MAX)).await;
+    world.push(pushed("1", &["a"]));
+    world.settle().await;
+    assert_eq!(world.done(), ["1 a"]);
+    world.end().await;
+}
+
+/// Cannot be written at first.
+#[derive(Default)]
+struct Flaky {
+    journal: MemoryJournal,
+    has_failed: AtomicBool,
+}
+
+impl Journal for Flaky {
+    fn begin<'a>(&'a self, command: &'a ReceivedCommand) -> BoxFuture<'a, io::Result<bool>> {
+        if !self.has_failed.swap(true, Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(io::Error::other("disk full"))));
+        }
+        self.journal.begin(command)
+    }
+
+    fn finish<'a>(&'a self, command: &'a CommandId, results: &'a ActionResults) -> BoxFuture<'a, io::Result<()>> {
+        self.journal.finish(command, results)
+    }
+
+    fn settle<'a>(&'a self, command: &'a CommandId) -> BoxFuture<'a, io::Result<()>> {
+        self.journal.settle(command)
+    }
+
+    fn unsettled(&self) -> BoxFuture<'_, io::Result<Vec<Unsettled>>> {
+        self.journal.unsettled()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_reported_as_not_journalled_is_not_run_when_the_list_shows_it() {
+    // The report is late, and the device asks for the list before it has been taken.
+    let service = Service { reluctance: [Some(408), Some(408)].into(), ..Service::default() };
+    let world = world(service, |builder| builder.with_journal(Flaky::default())).await;
+    tokio::time::sleep(SECOND).await;
+    lock(&world.service).commands.push(listed("1", 1, &["a"]));
+    world.push(pushed("1", &["a"]));
+    tokio::time::sleep(SECOND).await;
+    world.to_device.send(Say::Cut).expect("the service runs");
+    world.settle().await;
+    world.settle().await;
+    assert!(world.done().is_empty());
+    assert_eq!(world.reported(), ["1"]);
+    let events = world.end().await;
+    assert!(matches!(&events[0], CommandEvent::NotJournalled(command, _) if *command == id("1")), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_that_are_refused_for_ever_do_not_make_it_ask_for_the_list_for_ever() {
+    let commands = (1..=4).map(|n| listed(&n.to_string(), 5 - n, &["a"])).collect();
+    let service = Service { commands, reluctance: [Some(400); 4].into(), ..Service::default() };
+    let world = world(service, |builder| builder.with_max_waiting(1)).await;
+    world.settle().await;
+    let lists = lock(&world.service).lists;
+    assert!(lists < 20, "{lists}");
+    assert_eq!(world.done().len(), 4, "each was run, once");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listed_command_that_is_odd_does_not_hide_the_others() {
+    let mut deep = listed("deep", 1, &["a"]);
+    let nested = (0..123).fold(json!(1), |value, _| json!([value]));
+    deep["actions"] = json!([{ "a": { "x": nested } }]);
+    let mut nobody = listed("nobodys", 2, &["c"]);
+    nobody["issuer"] = "app admin".into();
+    let mut wrong = listed("wrong", 3, &["a"]);
+    wrong["actions"] = "none".into();
+    let service = Service { commands: vec![deep, nobody, wrong, listed("1", 4, &["b"])], ..Service::default() };
+    let world = world(service, |builder| builder).await;
+    world.settle().await;
+    let done = world.done();
+    assert_eq!(done[..2], ["1 b", "nobodys c"], "{done:?}");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_that_are_too_large_are_reported_without_their_data() {
+    let service = Service { commands: vec![listed("1", 1, &["big"])], ..Service::default() };
+    let world = world(service, |builder| builder).await;
+    world.settle().await;
+    assert_eq!(world.reports(), [("1".to_owned(), succeeded("big"))]);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_that_is_forbidden_for_ever_is_given_up() {
+    let service = Service { reluctance: [Some(403); 100].into(), ..Service::default() };
+    let world = world(service, |builder| builder).await;
+    world.push(pushed("1", &["a"]));
+    tokio::time::sleep(3600 * SECOND).await;
+    let events = world.end().await;
+    let refused = CommandEvent::ReportRefused(id("1"), StatusCode::FORBIDDEN);
+    assert_eq!(events.last(), Some(&refused), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pushed_commands_wait_for_the_older_ones_in_the_list() {
+    let service = Service {
+        commands: vec![listed("2", 1, &["b"]), listed("1", 5, &["a"])],
+        no_lists: [503].into(),
+        ..Service::default()
+    };
+    let world = world(service, |builder| builder).await;
+    world.push(pushed("2", &["b"]));
+    world.settle().await;
+    assert_eq!(world.done(), ["1 a", "2 b"]);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn they_do_not_wait_for_ever_and_what_comes_too_late_is_not_run() {
+    let service = Service {
+        commands: vec![listed("2", 1, &["b"]), listed("1", 5, &["a"])],
+        no_lists: [503; 5].into(),
+        ..Service::default()
+    };
+    let world = world(service, |builder| builder).await;
+    world.push(pushed("2", &["b"]));
+    world.settle().await;
+    assert_eq!(world.done(), ["2 b"], "the service had fifteen seconds of trouble");
+    let reported = world.reported();
+    assert_eq!(reported.len(), 2, "{reported:?}");
+    assert!(world.end().await.contains(&CommandEvent::Superseded(id("1"))));
 }

@@ -239,3 +239,92 @@ async fn over_a_client_uploads_wait_for_the_connection() {
     outbox.push(state("third")).await.expect("it is kept");
     run.await.expect("it ends with the client");
 }
+
+/// Answers one path with a status for ever, and all others with 204.
+#[derive(Clone)]
+struct Refusing(&'static str, u16, Arc<Mutex<Vec<String>>>);
+
+impl Service<Request<Bytes>> for Refusing {
+    type Response = Response<Bytes>;
+    type Error = RequestError;
+    type Future = std::future::Ready<Reply>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let body = String::from_utf8(request.body().to_vec()).expect("text");
+        self.2.lock().expect("not poisoned").push(body);
+        std::future::ready(answer(if request.uri().path() == self.0 { self.1 } else { 204 }))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_never_taken_is_replaced_or_grows_too_old_and_the_others_follow() {
+    for status in [401, 403, 500] {
+        let service = Refusing("/poison", status, Arc::default());
+        // Ages are by the device's clock, which is not paused: what is pushed first is old at once.
+        let (outbox, sender, mut events) =
+            Outbox::builder().with_max_age(Duration::from_millis(50)).open().expect("opens");
+        let _run = tokio::spawn(sender.run(service.clone()));
+        outbox.push(upload("PUT", "/poison", "old")).await.expect("accepted");
+        assert!(matches!(events.next().await, Some(OutboxEvent::Postponed(1, _))));
+        let newer = outbox.push(upload("PUT", "/poison", "new")).await;
+        assert_eq!(newer, Ok(Accepted::Replaced), "one that was tried in vain says nothing that the newer does not");
+        while !matches!(events.next().await, Some(OutboxEvent::Postponed(2, _))) {}
+        std::thread::sleep(Duration::from_millis(60));
+        outbox.push(upload("PUT", "/good", "good")).await.expect("accepted");
+        let mut told = Vec::new();
+        while told.last() != Some(&OutboxEvent::Sent(3)) {
+            told.push(events.next().await.expect("more"));
+        }
+        assert!(told.contains(&OutboxEvent::TooOld(2)), "{told:?}");
+        assert_eq!(service.2.lock().expect("not poisoned").last().map(String::as_str), Some("good"));
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_again_is_refused_and_the_file_stays_readable() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("outbox");
+    let open = || Outbox::builder().on_disk(&path).open();
+    let (outbox, sender, _events) = open().expect("opens");
+    let no_path = Request::put("states").body(Bytes::from("x")).expect("an authority");
+    assert_eq!(outbox.push(no_path).await, Err(OutboxError::Path("states".to_owned())));
+    let mut foreign = upload("PUT", "/fine", "x");
+    foreign.headers_mut().insert("content-type", http::HeaderValue::from_bytes(b"text/\xe9").expect("opaque"));
+    assert_eq!(outbox.push(foreign).await, Err(OutboxError::ContentType));
+    outbox.push(upload("PUT", "/fine", "x")).await.expect("accepted");
+    drop((outbox, sender));
+    assert_eq!(open().expect("opens again").0.waiting().await.0, 1);
+}
+
+#[tokio::test]
+async fn a_full_one_is_not_written_anew_each_time() {
+    use std::os::unix::fs::MetadataExt as _;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("outbox");
+    let builder = Outbox::builder().with_keep(Keep::All).with_max_bytes(80_000).with_when_full(WhenFull::DropOldest);
+    let (outbox, _sender, _events) = builder.on_disk(&path).open().expect("opens");
+    let (mut files, mut pushes) = (std::collections::BTreeSet::new(), 0);
+    while pushes < 3_000 {
+        outbox.push(state(&format!("{{\"power\":true,\"n\":{pushes}}}"))).await.expect("accepted");
+        pushes += 1;
+        files.insert(std::fs::metadata(&path).expect("there").ino());
+    }
+    let waiting = outbox.waiting().await.0;
+    // Each time about as many lines as are of use have become useless before.
+    assert!(files.len() <= 2 + pushes / waiting, "{} files for {pushes} pushes, {waiting} wait", files.len());
+    drop((outbox, _sender));
+    let again = Outbox::builder().with_keep(Keep::All).on_disk(&path).open().expect("opens again").0;
+    assert_eq!(again.waiting().await.0, waiting);
+}
+
+#[tokio::test]
+async fn one_without_a_bound_is_one() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let builder = Outbox::builder().with_max_bytes(usize::MAX).with_max_age(Duration::MAX);
+    let (outbox, _sender, _events) = builder.on_disk(dir.path().join("outbox")).open().expect("opens");
+    outbox.push(upload("PUT", "/x", "x")).await.expect("accepted");
+}

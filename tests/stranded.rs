@@ -145,6 +145,7 @@ fn config_over(scheme: Scheme, broker: SocketAddr, vendor: &str, password: &str,
         .and_then(|config| config.with_connect_timeout(Duration::from_secs(20)))
         .and_then(|config| config.with_call_deadline(Duration::from_secs(20)))
         .and_then(|config| config.with_reonboard_after(3))
+        .and_then(|config| config.with_refusal_pause(Duration::from_secs(1)))
         .expect("in range")
 }
 

@@ -30,17 +30,15 @@
 //! further dependency. Members that a reader does not know are ignored, so later versions may add some; `direction`
 //! follows from `kind` and is there for people and their tools.
 //!
-//! Secrets are [redacted](redact()) unless the writer is told otherwise.
+//! Secrets are [redacted](crate::secret::redact()) unless the writer is told otherwise.
 
 mod code;
 mod read;
-mod redact;
 mod write;
 
 use std::time::Duration;
 
 pub use read::{CaptureError, CaptureErrorKind, MAX_LINE_LEN, Reader};
-pub use redact::redact;
 pub use write::Writer;
 
 use crate::ids::ClientId;

@@ -5,8 +5,9 @@ use std::io;
 
 use serde_json::{Map, Value, json};
 
-use super::{Entry, Event, Header, VERSION, code, redact};
+use super::{Entry, Event, Header, VERSION, code};
 use crate::mqtt::{LinkError, Publish};
+use crate::secret::redact;
 
 /// Writes a capture line by line. Each line is one `write_all`, so lines of several writers on one file do not mix where
 /// the file is opened for appending. Nothing is buffered here.

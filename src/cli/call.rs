@@ -8,7 +8,6 @@ use clap::Args;
 use http::{Request, Response, StatusCode, Uri, header};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::capture::redact;
 use crate::cli::call_failure::{CallFailure, Fate};
 use crate::cli::connection_lock::{self, ConnectionLock, Taken};
 use crate::cli::credential_file::{CredentialArgs, Onboarded, Settings};
@@ -20,6 +19,7 @@ use crate::cli::tls_args::TlsArgs;
 use crate::cli::{duration_arg, local_socket, output, session};
 use crate::client::{self, Client};
 use crate::frame;
+use crate::secret::Redacted;
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -88,7 +88,7 @@ impl Call {
             None => format!("/thing-if/apps/{}/{path}", credential.app_id),
         };
         let uri: Uri = path.parse().map_err(|error| {
-            Failure::usage(format_args!("{path:?} cannot be a path: {error}"))
+            Failure::usage(format_args!("{:?} cannot be a path: {error}", Redacted::new(&path)))
                 .advise("Percent-encode what is not a URL character.")
         })?;
         let (headers, body) = self.content.read()?;
@@ -116,7 +116,7 @@ impl Call {
                 _ => None,
             };
             // curl, too, gives up rather than wait beyond its time.
-            let Some(wait) = wait.filter(|wait| Instant::now() + *wait < deadline) else {
+            let Some(wait) = wait.filter(|wait| *wait < deadline.saturating_duration_since(Instant::now())) else {
                 return answer.map_err(Failure::from);
             };
             let what =
@@ -166,12 +166,12 @@ fn retry_after(response: &Response<Bytes>) -> Option<Duration> {
 fn show(request: &Request<Bytes>) {
     let mut payload = bytes::BytesMut::new();
     frame::encode_request(request, &mut payload);
-    eprint!("> {}\n{}", request.uri(), marked('>', &payload));
+    eprint!("> {}\n{}", Redacted::new(&request.uri().to_string()), marked('>', &payload));
 }
 
 /// A payload without its credentials, each line with `mark` before it.
 fn marked(mark: char, payload: &[u8]) -> String {
-    String::from_utf8_lossy(&redact(payload)).lines().map(|line| format!("{mark} {line}\n")).collect()
+    Redacted::new(payload).to_string().lines().map(|line| format!("{mark} {line}\n")).collect()
 }
 
 /// How a call reaches the broker.

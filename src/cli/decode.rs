@@ -11,11 +11,13 @@ use crate::cli::message::{Message, excerpt};
 use crate::cli::output;
 use crate::cli::request_args::read_input;
 use crate::frame::FrameErrorKind;
+use crate::secret::redact;
 use crate::topic::{InvalidTopic, Topic};
 
 /// Show what a payload says: request, response or push.
 ///
-/// It is shown as it is, tokens and passwords included. A payload that is no frame ends with status 1 and shows where.
+/// Tokens and passwords are masked, in their length and shape, unless --secrets is given. A payload that is no frame ends with
+/// status 1 and shows where.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   thingif decode frame.bin
@@ -31,6 +33,9 @@ pub(crate) struct Decode {
     /// One JSON object on one line, as `thingif encode --from` reads it.
     #[arg(long)]
     json: bool,
+    /// Show tokens and passwords as they are.
+    #[arg(long)]
+    secrets: bool,
 }
 
 fn read_topic(text: &str) -> Result<Topic, InvalidTopic> {
@@ -44,9 +49,16 @@ impl Decode {
         } else {
             read_input(&self.file.display().to_string(), File::open(&self.file), super::MAX_INPUT)?
         };
-        let message = Message::read(self.topic.as_ref(), &payload).map_err(|error| {
+        // Masking changes no length, so a fault stays where it is.
+        let payload = if self.secrets { payload } else { redact(&payload).into_owned().into() };
+        let topic = self
+            .topic
+            .clone()
+            .map(|topic| if self.secrets { Ok(topic) } else { Topic::from_bytes(&redact(topic.as_str().as_bytes())) });
+        let topic = topic.transpose().map_err(Failure::usage)?;
+        let message = Message::read(topic.as_ref(), &payload).map_err(|error| {
             let around = match (error.kind(), &self.topic) {
-                (FrameErrorKind::Topic, Some(topic)) => excerpt(topic.as_str().as_bytes(), error.offset()),
+                (FrameErrorKind::Topic, Some(topic)) => excerpt(&redact(topic.as_str().as_bytes()), error.offset()),
                 _ => excerpt(&payload, error.offset()),
             };
             Failure::other(error).advise(around)

@@ -21,7 +21,7 @@ use crate::frame;
 #[command(after_help = "Examples:
   thingif encode PUT -H 'Authorization: Bearer TOKEN' -d '{\"power\":true}' | mosquitto_pub -s -t TOPIC …
   thingif encode 204 -H 'X-Kii-RequestID: 17'
-  thingif decode --json frame.bin | jq -c '.status = 500' | thingif encode --from -")]
+  thingif decode --json --secrets frame.bin | jq -c '.status = 500' | thingif encode --from -")]
 pub(crate) struct Encode {
     /// The verb of a request, or the status code of a response.
     #[arg(value_name = "VERB|STATUS", required_unless_present = "from")]

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
 
-use crate::capture::redact;
 use crate::cli::exit::Failure;
 use crate::cli::output;
 use crate::cli::owner::Called;
 use crate::cli::tap::Passing;
 use crate::mqtt::Publish;
+use crate::secret::{Redacted, redact};
 use crate::thing_if::Command;
 
 /// Writes to standard output as things happen, and keeps their times for the table at the end.
@@ -149,10 +149,10 @@ impl Narrator {
         told.frames += 1;
         let payload = redact(&publish.payload);
         let payload = String::from_utf8_lossy(&payload);
-        let topic = publish.topic.as_str();
+        let topic = publish.topic.to_string();
         let lines = || {
             let mut text = format!("   {mark} {topic}");
-            for line in payload.lines() {
+            for line in Redacted::new(&publish.payload).to_string().lines() {
                 text.push_str(if line.is_empty() { "\n" } else { "\n     " });
                 text.push_str(line);
             }

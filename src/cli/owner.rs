@@ -9,11 +9,10 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::capture::redact;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::http1;
 use crate::ids::{AccessToken, AppId, CommandId, ThingId, VendorThingId};
-use crate::secret::Secret;
+use crate::secret::{Redacted, Secret};
 use crate::thing_if::{Command, CommandCreated, json as dialect, media_type};
 
 /// The largest answer taken, in bytes.
@@ -143,7 +142,6 @@ impl Owner {
 }
 
 fn refused(called: &Called) -> Failure {
-    let said = redact(&called.body);
-    let said = String::from_utf8_lossy(&said);
+    let said = Redacted::new(&called.body).to_string();
     Failure::other(format_args!("{} {} was answered {}: {}", called.method, called.path, called.status, said.trim()))
 }

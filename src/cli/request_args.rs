@@ -10,6 +10,7 @@ use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::cli::exit::Failure;
+use crate::cli::secret_input::Unquoted;
 
 /// The largest body read, in bytes: far above what any service accepts (64 KiB by default), and not the whole memory.
 const MAX_BODY: u64 = 16 * 1024 * 1024;
@@ -18,7 +19,7 @@ const MAX_BODY: u64 = 16 * 1024 * 1024;
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct RequestArgs {
     /// Add a header field, as `Name: value`. Repeatable.
-    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = Unquoted::<HeaderArg>::default())]
     headers: Vec<HeaderArg>,
     /// The body: TEXT, or @FILE, or @- for standard input. Its Content-Type is application/json unless -H says otherwise.
     #[arg(short = 'd', long = "data", value_name = "TEXT|@FILE")]
@@ -50,7 +51,7 @@ impl FromStr for HeaderArg {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, value) = text.split_once(':').ok_or("expected 'Name: value'")?;
-        let name = name.trim().parse().map_err(|_| format!("{name:?} is not a header name"))?;
+        let name = name.trim().parse().map_err(|_| "what is before the colon is not a header name")?;
         let mut value = HeaderValue::from_str(value.trim()).map_err(|_| "a header value has no control characters")?;
         value.set_sensitive(matches!(name, header::AUTHORIZATION) || name == "x-kii-appkey");
         Ok(Self(name, value))

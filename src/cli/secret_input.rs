@@ -1,9 +1,14 @@
 //! Where secrets come from: a file, standard input (`-`), or the environment.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::marker::PhantomData;
 use std::path::Path;
+use std::str::FromStr;
 
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 use zeroize::Zeroizing;
 
 use crate::cli::exit::Failure;
@@ -41,6 +46,39 @@ pub(crate) fn read(what: &str, path: &Path) -> Result<Secret<String>, Failure> {
 /// Reads a secret from the environment variable `name`; `None` when it is unset or empty.
 pub(crate) fn from_environment(name: &str) -> Option<Secret<String>> {
     std::env::var(name).ok().filter(|value| !value.is_empty()).map(Secret::new)
+}
+
+/// Reads an argument that may hold a secret: what is wrong with it is said without quoting it, as clap otherwise does.
+pub(crate) struct Unquoted<T>(PhantomData<fn() -> T>);
+
+impl<T> Default for Unquoted<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T> Clone for Unquoted<T> {
+    fn clone(&self) -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: FromStr<Err = String> + Clone + Send + Sync + 'static> TypedValueParser for Unquoted<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        let read = value.to_str().ok_or_else(|| String::from("it is not UTF-8")).and_then(str::parse);
+        read.map_err(|why| {
+            let argument = argument.map(ToString::to_string).unwrap_or_default();
+            clap::Error::raw(ErrorKind::ValueValidation, format!("invalid value for '{argument}': {why}\n"))
+                .with_cmd(command)
+        })
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::cli::app_args::{self, AppArg};
 use crate::cli::exit::Failure;
 use crate::cli::listen_address::ListenAddress;
 use crate::cli::output;
+use crate::cli::secret_input::Unquoted;
 use crate::cli::server::{Server, Sockets};
 use crate::cli::server_tls::ServerTls;
 use crate::cloud::{self, AllowedOrigins, Location};
@@ -33,7 +34,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR", env = "THINGIF_DATA")]
     data: Option<PathBuf>,
     /// An application and its key. Repeatable. Without :KEY the key is taken from THINGIF_APP_KEY.
-    #[arg(long = "app", value_name = "ID[:KEY]", required_unless_present = "apps_file")]
+    #[arg(long = "app", value_name = "ID[:KEY]", required_unless_present = "apps_file", value_parser = Unquoted::<AppArg>::default())]
     apps: Vec<AppArg>,
     /// Applications from a file, one ID:KEY a line.
     #[arg(long, value_name = "FILE")]

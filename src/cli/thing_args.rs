@@ -10,7 +10,7 @@ use crate::cli::app_args::AppArg;
 use crate::cli::credential_file::{Onboarded, Settings};
 use crate::cli::demo::SchemeArg;
 use crate::cli::exit::Failure;
-use crate::cli::secret_input;
+use crate::cli::secret_input::{self, Unquoted};
 use crate::cli::tls_args::TlsArgs;
 use crate::config::{Config, Identity};
 use crate::ids::{FirmwareVersion, ThingType, VendorThingId};
@@ -27,7 +27,7 @@ pub(crate) struct ThingArgs {
     #[arg(long, value_name = "URL", env = "THINGIF_BROKER")]
     broker: Option<Endpoint>,
     /// The application. Without :KEY its key comes from --app-key-file or THINGIF_APP_KEY.
-    #[arg(long, value_name = "ID[:KEY]")]
+    #[arg(long, value_name = "ID[:KEY]", value_parser = Unquoted::<AppArg>::default())]
     app: Option<AppArg>,
     /// The key of --app, from a file or from standard input (-).
     #[arg(long, value_name = "FILE")]

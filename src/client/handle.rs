@@ -126,6 +126,11 @@ impl Client {
         self.status.counters()
     }
 
+    /// [`Config::with_max_in_flight`].
+    pub(super) fn max_in_flight(&self) -> usize {
+        self.commands.max_capacity()
+    }
+
     /// Whether the connection has ended for good.
     pub fn is_closed(&self) -> bool {
         self.commands.is_closed()

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -13,6 +13,9 @@ use super::vault::private_file;
 
 /// Hexadecimal digits before each line that tell whether it is whole: the beginning of its SHA-256.
 const SUM_LEN: usize = 16;
+
+/// Between the lines of one [`append`](LineLog::append), which stand in one line of the file: all of them are there, or none.
+const SEPARATOR: char = '\u{1e}';
 
 /// Each line is durable when [`append`](LineLog::append) returns, and has a checksum. The file has mode 0600 and one owner: a
 /// lock beside it (`….lock`) is held as long as it is open.
@@ -25,7 +28,11 @@ pub(super) struct LineLog {
     len: u64,
     /// Something that is not to stay may follow it.
     is_torn: bool,
+    /// The file may have been replaced, or not survive a power cut: to be made sure of before the next line.
+    is_doubtful: bool,
     lines: usize,
+    /// How many the newest [`rewrite`](LineLog::rewrite) has, or had.
+    rewritten: usize,
     _lock: File,
 }
 
@@ -77,7 +84,10 @@ impl LineLog {
         let (mut lines, mut len) = (1, head.len());
         for line in body.split_inclusive('\n') {
             match checked(line) {
-                Some(whole) => each(whole).map_err(|what| wrong(&path, format_args!("line {}: {what}", lines + 1)))?,
+                Some(whole) => whole
+                    .split(SEPARATOR)
+                    .try_for_each(&mut each)
+                    .map_err(|what| wrong(&path, format_args!("line {}: {what}", lines + 1)))?,
                 // A crash cut it short, or left something else where it should be.
                 None if len + line.len() == text.len() => break,
                 None => return Err(wrong(&path, format_args!("line {} is damaged", lines + 1))),
@@ -88,7 +98,8 @@ impl LineLog {
         let mut file = OpenOptions::new().write(true).open(&path)?;
         file.set_len(len as u64)?;
         file.seek(SeekFrom::Start(len as u64))?;
-        Ok(Self { path, head, file, len: len as u64, is_torn: false, lines, _lock: lock })
+        let len = len as u64;
+        Ok(Self { path, head, file, len, is_torn: false, is_doubtful: false, lines, rewritten: lines, _lock: lock })
     }
 
     /// Lines in the file, the first included.
@@ -101,37 +112,63 @@ impl LineLog {
         self.len
     }
 
-    /// Appends lines that have no LF, durably, all or (after a crash) the first of them.
+    /// Appends lines that have neither LF nor other control characters, durably, all or none.
     ///
     /// # Errors
-    /// Of the file system. None of them counts then.
+    /// Of the file system. None of them counts then, also after a restart, as far as the file system lets them be taken back.
     pub(super) fn append(&mut self, lines: &[String]) -> io::Result<()> {
+        if self.is_doubtful {
+            self.settle()?;
+        }
         if self.is_torn {
             // Half a line in the middle would make the log unreadable.
-            self.file.set_len(self.len)?;
-            self.file.seek(SeekFrom::Start(self.len))?;
+            self.take_back()?;
         }
-        let text: String = lines.iter().map(|line| with_sum(line)).collect();
+        let text = with_sum(&lines.join(&SEPARATOR.to_string()));
         self.is_torn = true;
-        self.file.write_all(text.as_bytes())?;
-        self.file.sync_data()?;
+        if let Err(error) = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()) {
+            // Where this fails as well, the next line does it.
+            let _ = self.take_back();
+            return Err(error);
+        }
         self.is_torn = false;
         self.len += text.len() as u64;
-        self.lines += lines.len();
+        self.lines += 1;
+        Ok(())
+    }
+
+    fn take_back(&mut self) -> io::Result<()> {
+        self.file.set_len(self.len)?;
+        self.file.seek(SeekFrom::Start(self.len))?;
+        self.file.sync_data()?;
+        self.is_torn = false;
         Ok(())
     }
 
     /// Writes the file anew, with these lines alone; a crash leaves the old one or the new one.
     ///
     /// # Errors
-    /// Of the file system. The old one stays.
+    /// Of the file system. What was written before is there in any case; nothing is appended until it is certain which of the
+    /// two the file is.
     pub(super) fn rewrite(&mut self, lines: &[String]) -> io::Result<()> {
         let mut text = self.head.to_owned();
         text.extend(lines.iter().map(|line| with_sum(line)));
+        (self.is_doubtful, self.rewritten) = (true, 1 + lines.len());
         private_file::write(&self.path, text.as_bytes())?;
+        self.settle()
+    }
+
+    /// Goes on with the file that has the name, and makes sure that it keeps it.
+    fn settle(&mut self) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).open(&self.path)?;
-        file.seek(SeekFrom::End(0))?;
-        (self.file, self.len, self.lines, self.is_torn) = (file, text.len() as u64, 1 + lines.len(), false);
+        let (found, ours) = (file.metadata()?, self.file.metadata()?);
+        if (found.dev(), found.ino()) != (ours.dev(), ours.ino()) {
+            // Only `rewrite` puts another one there, and a whole one.
+            self.len = file.seek(SeekFrom::End(0))?;
+            (self.file, self.lines, self.is_torn) = (file, self.rewritten, false);
+        }
+        private_file::sync_directory(private_file::directory_of(&self.path))?;
+        self.is_doubtful = false;
         Ok(())
     }
 
@@ -156,7 +193,7 @@ fn take_lock(path: &Path) -> io::Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&name)?;
-    match lock.try_lock() {
+    match private_file::try_lock(&lock) {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
             let what = format!("{} is in use by another process", path.display());
@@ -188,32 +225,62 @@ mod tests {
     fn cut_at_any_byte_it_keeps_every_whole_line() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("deep/log");
-        let lines: Vec<String> = ["one", "two, longer", "", "föur"].map(str::to_owned).to_vec();
+        let lines: Vec<String> = ["one", "two, longer", "", "föur", "five"].map(str::to_owned).to_vec();
         let (mut log, _) = open(&path).expect("made");
-        log.append(&lines[..1]).expect("written");
-        log.append(&lines[1..]).expect("written");
+        // The last two together.
+        let batches = [&lines[..1], &lines[1..2], &lines[2..3], &lines[3..]];
+        batches.into_iter().for_each(|batch| log.append(batch).expect("written"));
         drop(log);
         let whole = fs::read(&path).expect("read");
-        let mut ends = vec![HEAD.len()];
-        for line in &lines {
-            ends.push(ends[ends.len() - 1] + with_sum(line).len());
+        let mut ends = vec![(HEAD.len(), 0)];
+        for batch in batches {
+            let (end, lines) = ends[ends.len() - 1];
+            ends.push((end + with_sum(&batch.join("\u{1e}")).len(), lines + batch.len()));
         }
-        assert_eq!(ends.last(), Some(&whole.len()));
+        assert_eq!(ends.last(), Some(&(whole.len(), lines.len())));
         for cut in HEAD.len()..=whole.len() {
             for tail in [&b""[..], b"\0\0\0", b"\xff\xfe", b"\n"] {
                 let mut text = whole[..cut].to_vec();
                 text.extend_from_slice(tail);
                 fs::write(&path, &text).expect("written");
-                let kept = ends.iter().rposition(|end| *end <= cut).expect("the head");
-                let (mut log, seen) = open(&path).unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
                 // A lone LF may complete the line that was cut just before it.
-                let kept = kept + usize::from(tail == b"\n" && ends.contains(&(cut + 1)));
-                assert_eq!(seen, &lines[..kept], "cut at {cut}, {tail:?}");
+                let until = cut + usize::from(tail == b"\n" && ends.iter().any(|(end, _)| *end == cut + 1));
+                let (_, kept) = ends.iter().rfind(|(end, _)| *end <= until).expect("the head");
+                let (mut log, seen) = open(&path).unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
+                assert_eq!(seen, &lines[..*kept], "cut at {cut}, {tail:?}");
                 log.append(&["next".to_owned()]).expect("written");
                 drop(log);
                 assert_eq!(open(&path).expect("opened").1.last().map(String::as_str), Some("next"));
             }
         }
+    }
+
+    #[test]
+    fn what_is_appended_after_a_rewrite_that_failed_late_is_in_the_file_of_that_name() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("log");
+        let (mut log, _) = open(&path).expect("made");
+        log.append(&["one".to_owned(), "two".to_owned()]).expect("written");
+        // As when the new file had been put in place and the directory could not be synced.
+        private_file::write(&path, format!("{HEAD}{}", with_sum("two")).as_bytes()).expect("written");
+        (log.is_doubtful, log.rewritten) = (true, 2);
+        log.append(&["three".to_owned()]).expect("written");
+        assert_eq!((log.lines(), log.len()), (3, fs::metadata(&path).expect("there").len()));
+        drop(log);
+        assert_eq!(open(&path).expect("opened").1, ["two", "three"]);
+    }
+
+    #[test]
+    fn what_could_not_be_synced_is_taken_back() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("log");
+        let (mut log, _) = open(&path).expect("made");
+        log.append(&["one".to_owned()]).expect("written");
+        // As when the line was written and the sync failed.
+        log.file.write_all(with_sum("refused").as_bytes()).expect("written");
+        log.take_back().expect("cut");
+        drop(log);
+        assert_eq!(open(&path).expect("opened").1, ["one"]);
     }
 
     #[test]
@@ -245,7 +312,7 @@ mod tests {
         let (mut log, _) = open(&path).expect("made");
         assert_eq!(open(&path).expect_err("taken").kind(), io::ErrorKind::WouldBlock);
         let lines: Vec<String> = (0..100).map(|n| n.to_string()).collect();
-        log.append(&lines).expect("written");
+        lines.iter().for_each(|line| log.append(std::slice::from_ref(line)).expect("written"));
         assert_eq!(log.lines(), 101);
         log.rewrite(&lines[98..]).expect("written");
         log.append(&["100".to_owned()]).expect("written");

@@ -84,10 +84,11 @@ impl<'t> Links<'t> {
     }
 
     pub(super) fn publish(&mut self, link: LinkId, call: Option<CallId>, publish: Publish) {
-        if let Some(open) = self.open(link)
-            && let Err(error) = open.publish(publish)
-        {
-            self.refused.push_back(Event { link, kind: EventKind::NotSent { call, error } });
+        if let Some(open) = self.open(link) {
+            tracing::trace!(%link, ?publish, "sends");
+            if let Err(error) = open.publish(publish) {
+                self.refused.push_back(Event { link, kind: EventKind::NotSent { call, error } });
+            }
         }
     }
 
@@ -168,7 +169,10 @@ impl<'t> Links<'t> {
             Current::Open(link, open) => {
                 let link = *link;
                 let kind = match std::task::ready!(open.poll_event(cx)) {
-                    LinkEvent::Received(publish) => EventKind::Received(publish),
+                    LinkEvent::Received(publish) => {
+                        tracing::trace!(%link, ?publish, "receives");
+                        EventKind::Received(publish)
+                    }
                     LinkEvent::Subscribed { filter, granted } => EventKind::Subscribed { filter, granted },
                     LinkEvent::Lost(error) => {
                         self.current = Current::None;

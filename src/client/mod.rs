@@ -53,6 +53,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # What is built on it
+//!
+//! [`commands`] carries out what owners ask for, [`gateway`] speaks for end nodes that have no connection of their own,
+//! [`outbox`] keeps uploads until they can be sent, [`retry`] makes calls again, [`vault`] keeps the credential.
+//!
 //! # What is bounded
 //!
 //! Calls ([`NotSent::Overloaded`]), pushes ([`Push::Lagged`]), notices ([`Notice::Lagged`]), frames
@@ -66,6 +71,7 @@ mod call;
 pub(crate) mod causes;
 pub mod commands;
 mod connection;
+pub mod gateway;
 mod handle;
 mod line_log;
 mod links;

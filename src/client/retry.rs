@@ -251,7 +251,7 @@ fn may_be_repeated(request: &Request<Bytes>) -> bool {
 
 /// How long the service asks to wait: seconds, or a date, which is measured from the answer's own `Date`, so that the
 /// device's clock does not matter, or else by that clock. A date that has passed is no wait. (RFC 9110 §10.2.3)
-fn retry_after(answer: &Response<Bytes>) -> Option<Duration> {
+pub(super) fn retry_after(answer: &Response<Bytes>) -> Option<Duration> {
     let headers = answer.headers();
     let date = |name| httpdate::parse_http_date(headers.get(name)?.to_str().ok()?.trim()).ok();
     frame::retry_after(headers).or_else(|| {

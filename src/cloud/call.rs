@@ -45,6 +45,8 @@ pub(crate) struct Call {
     pub(crate) local: Option<IpAddr>,
     /// When the request came, in milliseconds since 1970.
     pub(crate) now: i64,
+    /// How long the key was kept waiting for failures before it; the login that the request asks for waits so much less.
+    pub(crate) waited: Duration,
     params: HashMap<String, String>,
     query: HashMap<String, String>,
 }
@@ -173,12 +175,14 @@ impl FromRequestParts<Cloud> for Call {
         let local = peer.map(|peer| peer.local).or(accepted.map(|accepted| accepted.local));
         let (app, key_given) = application(cloud, &params, &parts.headers, &authorization)?;
         let remote = remote.map(|address| address.ip());
+        let mut waited = Duration::ZERO;
         let knows_app_key = match key_given {
             // The CONNECT of the default broker carried the key; that of the assigned one a password which only an
             // onboarding gives away. Both may onboard things. (`wire` §1.1, §8)
             None => peer.is_some_and(|peer| peer.app_id == app),
             Some(key) => {
-                let attempt = cloud.begin_login(remote, None).await;
+                let attempt = cloud.begin_login(remote, None, Duration::ZERO).await;
+                waited = attempt.delay();
                 if !cloud.accepts_app_key(&app, &key) {
                     attempt.failed(cloud.now());
                     return Err(Failure::unauthorized(format!("The key is not that of application {app}")));
@@ -193,6 +197,7 @@ impl FromRequestParts<Cloud> for Call {
             remote,
             local: local.map(|address| address.ip()),
             now: cloud.now(),
+            waited,
             params,
             query: query(parts.uri.query().unwrap_or_default()),
         })

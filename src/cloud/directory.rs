@@ -1,8 +1,10 @@
 //! Who may connect by MQTT. (`wire` §1.1, §1.2, §8)
 
+use std::time::Duration;
+
 use super::Cloud;
 use super::store::{Sql, StoreError, StoreErrorKind, installations};
-use super::throttle::Key;
+use super::throttle::Name;
 use crate::edge::{Admission, Directory, Login, Role};
 use crate::ids::AppId;
 use crate::mqtt::RefusedReason;
@@ -14,7 +16,7 @@ impl Directory for Cloud {
     async fn admit(&self, login: &Login) -> Result<Admission, RefusedReason> {
         let remote = Some(login.remote.ip());
         if login.credentials.client_id.is_anonymous() {
-            let attempt = self.begin_login(remote, None).await;
+            let attempt = self.begin_login(remote, None, Duration::ZERO).await;
             let admitted = self.admit_anonymous(&login.credentials.username, &login.credentials.password);
             if admitted.is_err() {
                 attempt.failed(self.now());
@@ -22,7 +24,7 @@ impl Directory for Cloud {
             return admitted;
         }
         let username = login.credentials.username.clone();
-        let attempt = self.begin_login(remote, Some(Key::endpoint(&username))).await;
+        let attempt = self.begin_login(remote, Some(Name::endpoint(&username)), Duration::ZERO).await;
         let found = self
             .store()
             .read(move |sql: &mut dyn Sql| installations::by_username(sql, &username))

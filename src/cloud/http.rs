@@ -25,12 +25,16 @@ use tokio_rustls::rustls::ServerConfig;
 use tower_service::Service as _;
 
 use super::Cloud;
+use crate::edge;
 
 /// Connections at once; beyond, they wait to be accepted.
 const MAX_CONNECTIONS: usize = 10_000;
 /// For a TLS handshake, and for the head of a request, also the next one on an idle connection.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most header fields of a request, and the most bytes of its head; beyond, 431.
+const MAX_HEADERS: usize = 64;
+const MAX_HEAD: usize = 16 * 1024;
 /// For requests under way when the service is asked to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// After an error of `accept` that is not about one connection, such as too many open files.
@@ -60,7 +64,7 @@ impl Connected<IncomingStream<'_, TcpListener>> for Accepted {
 /// Serves `cloud` to apps until `shutdown` completes; then requests under way get 10 s to finish.
 ///
 /// With `tls`, every connection begins with a handshake, which gets 10 s. Request lines in absolute form are taken.
-/// (`wire` §2.3)
+/// (`wire` §2.3) A head of more than 64 fields or 16 KiB is answered with 431. A peer that vanishes is found out within 90 s.
 ///
 /// # Errors
 /// When the listener cannot tell its address. Errors of single connections end those connections alone.
@@ -97,8 +101,7 @@ pub async fn serve(
         let (router, tls, ending) = (router.clone(), tls.clone(), ending.subscribe());
         connections.spawn(async move {
             let _place = place;
-            // A small answer must not wait for the acknowledgement of the one before.
-            let _ = stream.set_nodelay(true);
+            edge::prepare(&stream, Some(edge::KEEP_ALIVE));
             match tls {
                 None => converse(stream, accepted, router, ending).await,
                 Some(tls) => {
@@ -153,6 +156,7 @@ async fn converse(
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    server.max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -67,6 +67,7 @@ pub use apps::{AdminClient, App, CreateAppError, CreatedApp};
 pub use options::{Advertise, AllowedOrigins, Clock, Location, OpenError, Options, PasswordCost};
 pub use service::CloudService;
 pub use store::Commits;
+pub use throttle::Logins;
 
 use crate::edge::Pusher;
 use crate::ids::{AppId, CommandId};
@@ -79,7 +80,7 @@ use identifiers::Identifiers;
 use password::Passwords;
 use store::installations::Installation;
 use store::{SqliteStore, Store};
-use throttle::{Attempt, Key, Throttle};
+use throttle::{Attempt, Name, Throttle};
 
 /// Seconds for which an endpoint is valid: for ever, as Kii says it. (`wire` §7)
 const TTL: i64 = 2_147_483_647;
@@ -192,6 +193,11 @@ impl Cloud {
         }
     }
 
+    /// How many logins failed and were delayed. All zero without [`Options::throttle_logins`].
+    pub fn logins(&self) -> Logins {
+        self.0.throttle.as_ref().map(Throttle::logins).unwrap_or_default()
+    }
+
     pub(crate) fn store(&self) -> &dyn Store {
         &*self.0.store
     }
@@ -246,14 +252,17 @@ impl Cloud {
         self.0.identifiers.command_id(self.0.clock.now())
     }
 
-    /// Waits as long as failures before this login make it wait, and begins it.
-    pub(crate) async fn begin_login(&self, remote: Option<IpAddr>, name: Option<Key>) -> Attempt {
+    /// Waits as long as failures before this login make it wait, less what the request has `waited` already, and begins
+    /// it.
+    pub(crate) async fn begin_login(&self, remote: Option<IpAddr>, name: Option<Name>, waited: Duration) -> Attempt {
         let attempt = match &self.0.throttle {
             Some(throttle) => throttle.begin(remote, name, self.now()),
-            None => Throttle::default().begin(None, None, self.now()),
+            None => Attempt::unthrottled(),
         };
-        if !attempt.delay().is_zero() {
-            tokio::time::sleep(attempt.delay()).await;
+        let delay = attempt.delay().saturating_sub(waited);
+        if !delay.is_zero() {
+            tracing::info!(remote = remote.map(tracing::field::display), delay_ms = delay.as_millis(), "login delayed");
+            tokio::time::sleep(delay).await;
         }
         attempt
     }

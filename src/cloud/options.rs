@@ -54,7 +54,8 @@ pub enum AllowedOrigins {
 /// What passwords cost to hash and to check: argon2id with one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswordCost {
-    /// Memory per hash in KiB, at least 8. Default 19,456 (19 MiB).
+    /// Memory per hash in KiB, at least 8. Default 19,456 (19 MiB). As many as the machine has cores are hashed at once; what
+    /// they took is kept for the next ones.
     pub memory_kib: u32,
     /// Passes over that memory, at least 1. Default 2; about 20 ms on a current core.
     pub passes: u32,

@@ -119,6 +119,11 @@ impl Config {
         self.refusals
     }
 
+    /// See [`with_refusal_pause`](Config::with_refusal_pause).
+    pub fn refusal_pause(&self) -> Duration {
+        self.refusal_pause
+    }
+
     /// See [`with_rest_after_refusal`](Config::with_rest_after_refusal).
     pub fn rest_after_refusal(&self) -> Option<Duration> {
         self.rest_after_refusal

@@ -1,22 +1,15 @@
 //! Answers in the one dialect that every known device reads. (`wire` §2.1, §2.3)
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{
-    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, DATE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    RETRY_AFTER, TE, TRAILER, UPGRADE,
-};
+use http::header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::config::RETRY_AFTER_SECONDS;
+use super::hop_by_hop;
 use crate::frame::{self, REQUEST_ID};
 use crate::thing_if::{ErrorBody, ErrorCode};
-
-/// Headers about the way a message took, which is not the way it goes on. `Content-Length` and `Transfer-Encoding` are
-/// left out by the codec.
-const HOP_BY_HOP: [HeaderName; 7] =
-    [CONNECTION, HeaderName::from_static("keep-alive"), PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, UPGRADE];
 
 /// The largest body that is written, in bytes; a service that gives more has failed. MQTT itself ends at 256 MiB.
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -29,7 +22,8 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 pub(super) fn encode(response: Response<Bytes>, request_id: Option<HeaderValue>) -> Bytes {
     let response = if response.body().len() > MAX_BODY { failed() } else { response };
     let (mut parts, body) = response.into_parts();
-    let given = std::mem::take(&mut parts.headers);
+    let mut given = std::mem::take(&mut parts.headers);
+    hop_by_hop::remove(&mut given);
     let mut headers = HeaderMap::with_capacity(given.len() + 8);
     let fill = |headers: &mut HeaderMap, name: HeaderName, default: fn() -> HeaderValue| {
         let value = given.get(&name).cloned().unwrap_or_else(default);
@@ -48,7 +42,7 @@ pub(super) fn encode(response: Response<Bytes>, request_id: Option<HeaderValue>)
     }
     for (name, value) in &given {
         let is_written = [ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_TYPE, DATE, REQUEST_ID].contains(name);
-        if !is_written && !HOP_BY_HOP.contains(name) {
+        if !is_written {
             headers.append(name.clone(), value.clone());
         }
     }
@@ -72,6 +66,15 @@ pub(super) fn overloaded() -> Response<Bytes> {
     let message = "Too many requests are in flight. Please try again later.";
     let mut response = error(ErrorCode::TemporaryUnavailableError, message);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    response
+}
+
+/// 429: too many requests. The next one is taken after `wait`.
+pub(super) fn too_many(wait: Duration) -> Response<Bytes> {
+    let mut response = error(ErrorCode::TooManyRequests, "Too many requests a second. Please try again later.");
+    // Whole seconds, and never none: it would be read as "at once".
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     response
 }
 
@@ -117,14 +120,19 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("x-kii-requestid", "the service's own"),
             ("cache-control", "max-age=9"),
+            ("x-of-this-hop", "1"),
+            ("connection", "x-of-this-hop, date"),
             ("etag", "\"7\""),
         ] {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
+        let written = text(response.clone(), Some("vid onboardings"));
+        assert!(!written.contains("1970"), "a date of that hop is not one of this");
+        let date = written.split("Date:").nth(1).and_then(|rest| rest.split("\r\n").next()).expect("a Date");
         assert_eq!(
-            text(response.clone(), Some("vid onboardings")),
+            written.replace(date, "now"),
             "204\r\nAccept-Ranges:bytes\r\nAge:0\r\nCache-Control:max-age=9\r\n\
-             Date:Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection:keep-alive\r\nX-Kii-RequestID:vid onboardings\r\n\
+             Date:now\r\nConnection:keep-alive\r\nX-Kii-RequestID:vid onboardings\r\n\
              ETag:\"7\"\r\n\r\n"
         );
         assert!(!text(response, None).contains("X-Kii-RequestID"));

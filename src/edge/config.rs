@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::socket::KEEP_ALIVE;
 use crate::mqtt::packet::Limits;
 
 /// Bounds and times of an [`Edge`](super::Edge). Start from [`Config::default`].
@@ -19,6 +20,12 @@ pub struct Config {
     pub max_frame: usize,
     /// The largest payload that is skipped after that answer, in bytes; more ends the connection. Default 1 MiB.
     pub max_skip: usize,
+    /// Requests of one connection, refused ones included, that are taken at once after a pause. Default 10,000; see
+    /// [`max_requests_per_second`](Self::max_requests_per_second).
+    pub max_request_burst: u32,
+    /// Requests of one connection that are taken each second once its burst is used up; more are answered with 429 and
+    /// `Retry-After`. Default 2,000, which no honest device comes near; 0 counts as 1.
+    pub max_requests_per_second: u32,
     /// Requests of one connection that the service has at once; more are answered with 503 and `Retry-After`. Default
     /// 256, each of which costs its frame, at most [`max_frame`](Self::max_frame), and two copies of its topic, at most 128 KiB.
     pub max_in_flight: usize,
@@ -51,6 +58,10 @@ pub struct Config {
     pub write_high_water: usize,
     /// A connection that takes not one byte of what is written for it in this time is closed. Default 30 s.
     pub write_timeout: Duration,
+    /// Silence of a peer after which the system begins to ask, three times in 30 s, whether it is still there; without an
+    /// answer the connection ends. This finds peers that vanished and have no MQTT keep-alive. Default 60 s, so within 90 s;
+    /// `None` leaves it to the system, which means never. Takes effect on accepted TCP sockets only.
+    pub tcp_keep_alive: Option<Duration>,
     /// How long a closing connection may take to read its last bytes, and the edge, on shutdown, to let requests in
     /// flight finish before it closes connections regardless. Default 5 s.
     pub shutdown_timeout: Duration,
@@ -62,6 +73,8 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(10),
             max_frame: 64 * 1024,
             max_skip: 1024 * 1024,
+            max_request_burst: 10_000,
+            max_requests_per_second: 2_000,
             max_in_flight: 256,
             max_waiting: 2_048,
             max_waiting_bytes: 1024 * 1024,
@@ -72,6 +85,7 @@ impl Default for Config {
             max_outgoing_total: 256 * 1024 * 1024,
             write_high_water: 256 * 1024,
             write_timeout: Duration::from_secs(30),
+            tcp_keep_alive: Some(KEEP_ALIVE),
             shutdown_timeout: Duration::from_secs(5),
         }
     }

@@ -17,6 +17,7 @@ use super::ending::Ending;
 use super::execute::Backend;
 use super::live::{Live, Place};
 use super::login::{Admitted, Origin, login};
+use super::rate::Rate;
 use super::registry::Registration;
 use super::session::{Answer, Session};
 use super::wire::{Output, Wire};
@@ -140,6 +141,7 @@ struct Connection<W, S> {
     is_finishing: bool,
     /// Requests accepted and not yet answered into `output`.
     in_flight: usize,
+    rate: Rate,
     /// QoS 2 packet identifiers seen and not released.
     unreleased: BTreeSet<PacketId>,
     peer: Peer,
@@ -181,6 +183,7 @@ impl<W: Wire, S: Backend> Connection<W, S> {
             held: 0,
             is_finishing: false,
             in_flight: 0,
+            rate: Rate::new(&live.config, Instant::now()),
             unreleased: BTreeSet::new(),
             pushes: Topic::for_pushes(&peer.client_id),
             peer,

@@ -7,8 +7,8 @@ use http::{HeaderValue, Response};
 
 use super::metrics::Counters;
 use super::session::{Job, LaneKey};
-use super::{Peer, Role, answer};
-use crate::frame::{self, REQUEST_ID};
+use super::{Peer, Role, answer, hop_by_hop};
+use crate::frame::{self, FrameErrorKind, REQUEST_ID};
 use crate::thing_if::ErrorCode;
 use crate::topic::Topic;
 
@@ -20,6 +20,17 @@ pub(super) enum Verdict {
     Refused(Response<Bytes>, Option<HeaderValue>),
     /// For the service.
     Accepted(Job, LaneKey),
+}
+
+impl Verdict {
+    /// What an answer to it echoes.
+    pub(super) fn into_request_id(self) -> Option<HeaderValue> {
+        match self {
+            Verdict::Foreign => None,
+            Verdict::Refused(_, request_id) => request_id,
+            Verdict::Accepted(job, _) => job.request_id,
+        }
+    }
 }
 
 /// Judges a PUBLISH of `peer`.
@@ -40,9 +51,17 @@ pub(super) fn judge(peer: &Peer, topic: Topic, payload: Bytes, counters: &Counte
     let size = payload.len() + 2 * topic.as_str().len();
     match frame::decode_request(&topic, payload.clone()) {
         Ok(mut request) => {
+            // Before a `Connection` could name it: it is between the two ends.
             let request_id = request.headers().get(REQUEST_ID).cloned();
+            hop_by_hop::remove(request.headers_mut());
             request.extensions_mut().insert(peer.clone());
             Verdict::Accepted(Job { topic, request_id, request, size }, lane)
+        }
+        Err(error) if matches!(error.kind(), FrameErrorKind::TooManyHeaders | FrameErrorKind::HeadTooLarge) => {
+            counters.oversize_heads.add();
+            let response =
+                answer::error(ErrorCode::HeaderFieldsTooLarge, format!("The frame's head is too large: {error}."));
+            Verdict::Refused(response, frame::request_id(&payload))
         }
         Err(error) => {
             counters.malformed_frames.add();
@@ -99,14 +118,28 @@ fn has_dot_segments(path: &str) -> bool {
     path.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
 }
 
-/// Requests with one path are executed in the order they came. Letter case does not make a path another one, because
-/// `thing:` and `THING:` are the same target. (`wire` §3)
+/// Requests with one path are executed in the order they came. Neither letter case nor percent-encoding makes a path
+/// another one, because `thing:`, `THING:` and `thing%3A` are the same target. (`wire` §3)
 fn lane(path: &str) -> LaneKey {
     let mut hasher = DefaultHasher::new();
-    for byte in path.bytes() {
+    let mut rest = path.as_bytes();
+    while let [first, after @ ..] = rest {
+        let (byte, after) = match (first, after) {
+            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, after),
+                _ => (b'%', &rest[1..]),
+            },
+            (byte, after) => (*byte, after),
+        };
         hasher.write_u8(byte.to_ascii_lowercase());
+        rest = after;
     }
     hasher.finish()
+}
+
+/// A hexadecimal digit.
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -175,6 +208,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_of_the_hop_stays_at_the_edge_and_the_id_does_not_depend_on_it() {
+        let topic = Topic::new("p/me/thing-if/apps/app1/x").expect("valid");
+        let frame = "GET\nConnection: keep-alive, X-Kii-RequestID, X-Hop\nX-Hop: 1\nTE: trailers\nX-Kii-RequestID: 7\nETag: 1\n\n";
+        match judge(&peer(Role::Assigned, "me"), topic, Bytes::from_static(frame.as_bytes()), &Counters::default()) {
+            Verdict::Accepted(job, _) => {
+                let left: Vec<_> = job.request.headers().keys().map(|name| name.as_str()).collect();
+                assert_eq!((left, job.request_id), (vec!["etag"], Some(HeaderValue::from_static("7"))));
+            }
+            _ => panic!("refused"),
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_too_large_is_refused_as_such_with_its_id() {
+        let topic = Topic::new("p/me/thing-if/apps/app1/x").expect("valid");
+        let many: String = (0..100).map(|i| format!("H{i}: 1\r\n")).collect();
+        let long = format!("X-Long: {}\r\n", "x".repeat(10_000));
+        for fields in [many, long] {
+            let frame = format!("GET\r\nX-Kii-RequestID: 7\r\n{fields}\r\n");
+            let counters = Counters::default();
+            match judge(&peer(Role::Assigned, "me"), topic.clone(), Bytes::from(frame), &counters) {
+                Verdict::Refused(response, id) => {
+                    assert_eq!(response.status(), 431);
+                    assert_eq!(id, Some(HeaderValue::from_static("7")));
+                }
+                _ => panic!("accepted"),
+            }
+            assert_eq!(counters.snapshot().oversize_heads, 1);
+        }
+    }
+
+    #[test]
     fn a_malformed_frame_is_refused_with_its_id() {
         let topic = Topic::new("p/me/thing-if/apps/app1/onboardings").expect("valid");
         let payload = Bytes::from_static(b"{\"not\": \"a verb\"}\nX-Kii-RequestID: r 1\n\n");
@@ -188,7 +253,17 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_is_a_path_in_any_letter_case() {
+    fn a_lane_is_a_path_however_it_is_written() {
+        let plain = lane("/targets/thing:th.1/states");
+        for same in ["/targets/thing%3Ath.1/states", "/targets/thing%3ath%2e1/states", "/%74argets/THING:th.1/state%53"]
+        {
+            assert_eq!(lane(same), plain, "{same}");
+        }
+        for other in ["/targets/thing%3th.1/states", "/targets/thing%253Ath.1/states", "/targets/thing:th.1/states%"] {
+            assert_ne!(lane(other), plain, "{other}");
+        }
+        assert_ne!(lane("/%"), lane("/%2"));
+        assert_ne!(lane("/%zz"), lane("/%z"));
         assert_eq!(lane("/targets/THING:th.1/states"), lane("/targets/thing:th.1/states"));
         assert_ne!(lane("/targets/thing:th.1/states"), lane("/targets/thing:th.2/states"));
     }

@@ -18,6 +18,7 @@ use super::ending::Ending;
 use super::execute::Backend;
 use super::live::{Live, Place};
 use super::login::Origin;
+use super::socket::prepare;
 use super::websocket::WebSocket;
 use super::wire::{Stream, Wire};
 use super::{Config, Directory, Registry};
@@ -206,8 +207,7 @@ impl<S: Backend, D: Directory> Edge<S, D> {
     /// Starts the task of a connection.
     fn start(&self, scheme: Scheme, tcp: TcpStream, remote: SocketAddr, tls: Option<TlsAcceptor>) {
         let Ok(local) = tcp.local_addr() else { return };
-        // Answers are written whole, so waiting for more to send only delays them.
-        let _: io::Result<()> = tcp.set_nodelay(true);
+        prepare(&tcp, self.live.config.tcp_keep_alive);
         let (edge, deadline, place) = (self.clone(), self.connect_deadline(), self.live.open());
         let origin = Origin { scheme, remote, local };
         match tls.filter(|_| scheme.is_tls()) {

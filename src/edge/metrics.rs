@@ -49,10 +49,14 @@ counters! {
     requests,
     /// Requests answered with 400: not a frame.
     malformed_frames,
+    /// Requests answered with 431: a head of too many bytes or fields.
+    oversize_heads,
     /// Requests answered with 413.
     oversize_frames,
     /// Requests answered with 403 or 404 by the edge itself: not this connection's application, or not its broker's job.
     misdirected_requests,
+    /// Requests answered with 429: too many a second.
+    throttled_requests,
     /// Requests answered with 503: too many in flight.
     overloaded_requests,
     /// The service panicked or failed; answered with 500.

@@ -22,10 +22,15 @@
 //! | path other than `/thing-if/apps/…`, or with `.` or `..` | 404 `PATH_NOT_FOUND` |
 //! | another application's path; on the default broker, anything but `…/onboardings` | 403 `OPERATION_NOT_SUPPORTED` |
 //! | payload is no frame | 400 `INVALID_INPUT_DATA` |
+//! | head above 8 KiB, or of more than 64 fields | 431 `REQUEST_HEADER_FIELDS_TOO_LARGE` |
 //! | payload above [`Config::max_frame`] | 413 `PAYLOAD_TOO_LARGE` |
+//! | more than [`Config::max_requests_per_second`], after a burst | 429 `TOO_MANY_REQUESTS`, `Retry-After` |
 //! | too much in flight | 503 `TEMPORARY_UNAVAILABLE_ERROR`, `Retry-After` |
 //! | the service panics or fails | 500 `UNDEFINED_ERROR` |
 //! | everything else | the service's |
+//!
+//! Headers about the connection ([RFC 9110 §7.6.1](https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1)) stop here, in both
+//! directions.
 //!
 //! Every answer goes to the asking connection alone, on the very topic string of its request, subscribed or not, at
 //! QoS 0. Requests of one connection with the same path are executed in the order they came; others run concurrently.
@@ -49,6 +54,7 @@ mod connection;
 mod directory;
 mod ending;
 mod execute;
+mod hop_by_hop;
 mod intake;
 mod listen;
 mod live;
@@ -56,8 +62,10 @@ mod login;
 mod metrics;
 mod outgoing;
 mod push;
+mod rate;
 mod registry;
 mod session;
+mod socket;
 mod websocket;
 mod wire;
 
@@ -68,3 +76,5 @@ pub use listen::{Edge, Listeners};
 pub use metrics::Metrics;
 pub use push::{PushOutcome, Pusher};
 pub use registry::{Backlog, Connections, Registry};
+#[cfg(feature = "cloud")]
+pub(crate) use socket::{KEEP_ALIVE, prepare};

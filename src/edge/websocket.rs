@@ -4,8 +4,8 @@
 //! frame, because a widespread client library leaves the second packet of a frame lying until more bytes arrive. The same
 //! library reads the answer to the upgrade with one `recv` of 1024 bytes: it is short, and one write.
 //!
-//! tungstenite writes whole frames to the `log` crate at level trace. Nothing in this project listens there; a program that
-//! installs a logger for it should keep `tungstenite` above trace, because the frames hold tokens.
+//! tungstenite writes whole frames, and tokens with them, to the `log` crate at level trace. While it would, that level is
+//! switched off, if anybody listens there.
 
 mod upgrade;
 
@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::ending::Ending;
 use super::wire::{Counted, Output, Wire};
+use crate::quiet;
 
 /// Allocated for each connection for as long as it lives, so it is small; larger messages grow it.
 const READ_LEN: usize = 4 * 1024;
@@ -53,7 +54,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for WebSocket<T> {
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<Result<usize, Ending>> {
         loop {
-            match ready!(Pin::new(&mut self.0).poll_next(cx)) {
+            match ready!(quietly(|| Pin::new(&mut self.0).poll_next(cx))) {
                 Some(Ok(Message::Binary(bytes))) if bytes.is_empty() => {}
                 Some(Ok(Message::Binary(bytes))) => {
                     input.extend_from_slice(&bytes);
@@ -70,11 +71,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for WebSocket<T> {
 
     fn poll_drain(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<Result<(), Ending>> {
         while !output.is_empty() {
-            ready!(Pin::new(&mut self.0).poll_ready(cx)).map_err(ending)?;
+            ready!(quietly(|| Pin::new(&mut self.0).poll_ready(cx))).map_err(ending)?;
             let Some(packet) = output.next_packet() else { break };
-            Pin::new(&mut self.0).start_send(Message::Binary(packet.freeze())).map_err(ending)?;
+            quietly(|| Pin::new(&mut self.0).start_send(Message::Binary(packet.freeze()))).map_err(ending)?;
         }
-        Pin::new(&mut self.0).poll_flush(cx).map_err(ending)
+        quietly(|| Pin::new(&mut self.0).poll_flush(cx)).map_err(ending)
     }
 
     fn written(&self) -> u64 {
@@ -82,11 +83,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for WebSocket<T> {
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
-        match ready!(Pin::new(&mut self.0).poll_close(cx)).map_err(ending) {
+        match ready!(quietly(|| Pin::new(&mut self.0).poll_close(cx))).map_err(ending) {
             Ok(()) | Err(Ending::Closed) => Pin::new(self.0.get_mut()).poll_shutdown(cx).map_err(Ending::from),
             Err(error) => Poll::Ready(Err(error)),
         }
     }
+}
+
+/// Runs a call of tungstenite that logs frames.
+fn quietly<R>(call: impl FnOnce() -> R) -> R {
+    quiet::quietly("tungstenite::protocol", log::Level::Trace, call)
 }
 
 /// Errors after the upgrade.

@@ -111,6 +111,19 @@ impl Cause {
         matches!(self, Cause::Refused(RefusedReason::BadUserNameOrPassword | RefusedReason::NotAuthorised))
     }
 
+    /// Whether there may be another broker by now: this one cannot be found, or is something else.
+    pub(super) fn may_be_elsewhere(self) -> bool {
+        matches!(
+            self,
+            Cause::NameNotResolved
+                | Cause::Tcp
+                | Cause::Tls
+                | Cause::WebSocket
+                | Cause::ConnectTimedOut
+                | Cause::Refused(_)
+        )
+    }
+
     /// Whether, at the default broker, asking again with the same configuration will fail in the same way.
     pub(super) fn is_refusal(self) -> bool {
         match self {

@@ -8,16 +8,18 @@ use super::takeover::{SOON, Takeovers};
 use super::{Cause, Instant, OnboardingError, SessionEnd, SessionError, silence};
 use crate::config::Config;
 
-/// For how long no new credential is asked for after the default broker refused for good, while an old one is tried: at first,
-/// doubling with each refusal in a row to the longest.
-const FIRST_REST: Duration = Duration::from_secs(60);
+/// The longest that no new credential is asked for after the default broker refused for good; the first such pause is the
+/// configuration's, and each refusal in a row doubles it.
 const LONGEST_REST: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
 pub(super) struct History {
     standing: Standing,
-    /// The credential was assigned in this run and not tried yet.
-    fresh: bool,
+    /// The run began with a stored credential, which the assigned broker has not judged yet.
+    is_stored_untried: bool,
+    /// The default broker has been asked in this run, or need not be: what is stored may be out of date.
+    has_asked: bool,
+    may_be_elsewhere: bool,
     ever_ready: bool,
     /// Failures in a row before the first Ready, those excepted that only show a stored credential to be stale.
     failed_attempts: usize,
@@ -39,13 +41,16 @@ struct Limits {
     connect_attempts: usize,
     reonboard_after: usize,
     refusals: usize,
+    refusal_pause: Duration,
 }
 
 impl History {
     pub(super) fn new(config: &Config, has_stored_credential: bool, seed: u64) -> Self {
         Self {
             standing: if has_stored_credential { Standing::Usable } else { Standing::None },
-            fresh: false,
+            is_stored_untried: has_stored_credential,
+            has_asked: !has_stored_credential,
+            may_be_elsewhere: false,
             ever_ready: false,
             failed_attempts: 0,
             failed_sessions: 0,
@@ -60,6 +65,7 @@ impl History {
                 connect_attempts: config.connect_attempts(),
                 reonboard_after: config.reonboard_after(),
                 refusals: config.refusals(),
+                refusal_pause: config.refusal_pause(),
             },
         }
     }
@@ -67,7 +73,8 @@ impl History {
     pub(super) fn onboarded(&mut self, now: Instant) {
         self.budget.spend(now);
         self.standing = Standing::Usable;
-        self.fresh = true;
+        self.is_stored_untried = false;
+        self.has_asked = true;
         self.failed_sessions = 0;
         self.silent_sessions = 0;
         self.refusals = 0;
@@ -76,12 +83,12 @@ impl History {
 
     pub(super) fn onboarding_failed(&mut self, now: Instant, error: &OnboardingError) {
         self.failed_attempts += 1;
+        self.has_asked = true;
         if error.cause().is_refusal() {
             self.refusals += 1;
-            if self.standing == Standing::Usable {
-                let doublings = u32::try_from(self.refusals - 1).unwrap_or(u32::MAX).min(16);
-                self.resting_until = now + (FIRST_REST * 2_u32.pow(doublings)).min(LONGEST_REST);
-            }
+            let doublings = u32::try_from(self.refusals - 1).unwrap_or(u32::MAX).min(16);
+            let pause = self.limits.refusal_pause.saturating_mul(2_u32.pow(doublings)).min(LONGEST_REST);
+            self.resting_until = now + pause;
         }
     }
 
@@ -99,7 +106,8 @@ impl History {
         if end.was_connected {
             self.standing = Standing::Usable;
         }
-        let only_stale = cause.is_login_refused() && !self.fresh;
+        self.may_be_elsewhere = cause.may_be_elsewhere();
+        let only_stale = cause.is_login_refused() && self.is_stored_untried;
         match cause {
             Cause::TokenRefused | Cause::TargetGone => self.standing = Standing::Void,
             _ if end.was_connected => {}
@@ -107,7 +115,7 @@ impl History {
             _ => {}
         }
         if end.was_connected || cause.is_login_refused() {
-            self.fresh = false;
+            self.is_stored_untried = false;
         }
         if end.ready_for.is_none() && !cause.is_login_refused() {
             self.failed_sessions = self.failed_sessions.saturating_add(1);
@@ -137,12 +145,16 @@ impl History {
     }
 
     pub(super) fn situation(&self, now: Instant, phase: Phase) -> Situation {
+        let has_spent_all = !self.ever_ready && self.failed_attempts >= self.limits.connect_attempts;
+        // What is stored may name a broker that there is no more: the default one is asked before it is given up.
+        let asks_once = has_spent_all && self.may_be_elsewhere && !self.has_asked;
+        let is_unreachable = self.failed_sessions.max(self.silent_sessions) >= self.limits.reonboard_after;
         Situation {
             phase,
             standing: self.standing,
             ever_ready: self.ever_ready,
-            out_of_attempts: !self.ever_ready && self.failed_attempts >= self.limits.connect_attempts,
-            unreachable: self.failed_sessions.max(self.silent_sessions) >= self.limits.reonboard_after,
+            out_of_attempts: has_spent_all && !asks_once,
+            unreachable: is_unreachable || asks_once,
             out_of_refusals: self.refusals >= self.limits.refusals,
             held_off: !self.held_off_for(now).is_zero(),
             contested: self.takeovers.is_contested(),

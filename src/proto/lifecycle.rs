@@ -252,9 +252,7 @@ impl Lifecycle {
     fn start(&mut self, now: Instant, onboard: bool, in_flight: Box<InFlight>) {
         self.last_link = self.last_link.next();
         let link = self.last_link;
-        // An endpoint whose time ended while the device was away is not worth a connect, if another can be had.
-        let expired = self.expires.is_some_and(|end| end <= now) && self.history.held_off_for(now).is_zero();
-        let credential = self.credential.as_ref().filter(|_| !onboard && !expired);
+        let credential = self.credential.as_ref().filter(|_| !onboard && !self.wants_another(now));
         let assigned = credential.and_then(|held| Some((held.endpoint(self.config.assigned_scheme())?, held)));
         self.state = match assigned {
             Some((endpoint, credential)) => {
@@ -269,6 +267,12 @@ impl Lifecycle {
                 State::Onboarding { machine: Box::new(machine), in_flight }
             }
         };
+    }
+
+    /// Whether the endpoint's time will have ended at `then`, while the device is away: it is not worth a connect, if another one
+    /// can be had.
+    fn wants_another(&self, then: Instant) -> bool {
+        self.expires.is_some_and(|end| end <= then) && self.history.held_off_for(then).is_zero()
     }
 
     /// Collects what the current machine wants done, and moves on when it has ended.

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::frame::{self, REQUEST_ID};
 use crate::ids::{AppId, ClientId};
 use crate::mqtt::{Credentials, Endpoint, LinkErrorKind, Publish, Scheme};
-use crate::secret::Secret;
+use crate::secret::{Secret, redact};
 use crate::thing_if::{Credential, ErrorBody, OnboardingAnswer, OnboardingRequest};
 use crate::topic::{Topic, TopicFilter};
 
@@ -30,6 +30,8 @@ pub struct Onboarding {
     scheme: Scheme,
     topic: Topic,
     request: OnboardingRequest,
+    /// What the request and the CONNECT before it carry.
+    secrets: [Secret<String>; 2],
     /// The id that the answer must have; only with `response_filter`.
     expected_id: Option<HeaderValue>,
     deadline: Instant,
@@ -67,6 +69,7 @@ impl Onboarding {
             scheme: config.assigned_scheme(),
             topic: Topic::for_call(&ClientId::anonymous(), &path).expect("an app id can stand in a topic"),
             request: config.identity().onboarding_request(),
+            secrets: [config.identity().password().clone(), config.app_key().clone()],
             expected_id: config.response_filter().then(|| {
                 let call = ids.next();
                 ids.write(call)
@@ -250,7 +253,9 @@ impl Onboarding {
     fn read(&self, answer: &Response<Bytes>) -> Result<Credential, OnboardingError> {
         let status = answer.status();
         if !status.is_success() {
-            let body = ErrorBody::from_json(answer.body()).ok().map(Box::new);
+            // The service may repeat what it refuses, and its words go into errors and logs.
+            let said = ErrorBody::from_json(&redact(answer.body())).ok();
+            let body = said.map(|said| Box::new(self.secrets.iter().fold(said, ErrorBody::masking)));
             return Err(OnboardingError::Rejected { status, body, retry_after: frame::retry_after(answer.headers()) });
         }
         let answer = OnboardingAnswer::from_json(answer.body()).map_err(OnboardingError::InvalidBody)?;

@@ -119,6 +119,20 @@ impl ActionResults {
         }
     }
 
+    /// The same without `data`, and with every `errorMessage` cut to 200 characters: what succeeded and what did not.
+    #[must_use]
+    pub fn without_data(mut self) -> Self {
+        let shorten = |result: &mut ActionResult| {
+            result.data = None;
+            result.error_message = result.error_message.take().map(|text| text.chars().take(200).collect());
+        };
+        match &mut self {
+            Self::Flat(results) => results.iter_mut().for_each(shorten),
+            Self::Traits(aliases) => aliases.iter_mut().flat_map(|of| &mut of.results).for_each(shorten),
+        }
+        self
+    }
+
     /// Every single result with its alias, if there are traits.
     pub fn iter(&self) -> impl Iterator<Item = (Option<&str>, &ActionResult)> {
         let (flat, traits): (&[ActionResult], &[AliasResults]) = match self {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{ErrorCode, InvalidBody, json};
+use crate::secret::Secret;
 
 /// `errorCode`, `message`, and fields that depend on the code, such as `appID`. (`wire` §4)
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,17 @@ impl ErrorBody {
         json::from_slice(body)
     }
 
+    /// The same with `secret` [masked](Secret::masked_in) wherever the service has repeated it.
+    #[must_use]
+    pub fn masking(mut self, secret: &Secret<String>) -> Self {
+        self.message = secret.masked_in(&self.message).into_owned();
+        if let ErrorCode::Other(code) = &mut self.error_code {
+            *code = secret.masked_in(code).into();
+        }
+        self.extra.values_mut().for_each(|value| mask(value, secret));
+        self
+    }
+
     /// The status that goes with [`error_code`](Self::error_code).
     pub fn status(&self) -> StatusCode {
         self.error_code.status()
@@ -54,6 +66,15 @@ impl ErrorBody {
         *response.status_mut() = self.status();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(super::media_type::JSON));
         response
+    }
+}
+
+fn mask(value: &mut Value, secret: &Secret<String>) {
+    match value {
+        Value::String(text) => *text = secret.masked_in(text).into_owned(),
+        Value::Array(items) => items.iter_mut().for_each(|item| mask(item, secret)),
+        Value::Object(members) => members.values_mut().for_each(|member| mask(member, secret)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -85,6 +106,14 @@ mod tests {
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
         assert_eq!(ErrorBody::from_json(response.body()), Ok(body));
+    }
+
+    #[test]
+    fn a_secret_that_the_service_repeats_is_masked() {
+        let said = br#"{"errorCode":"hunter2","message":"hunter2?","detail":{"sent":["a hunter2",2]}}"#;
+        let masked = ErrorBody::from_json(said).expect("an error").masking(&"hunter2".into());
+        let shown = format!("{masked:?}");
+        assert!(!shown.contains("hunter2") && shown.contains("a [redacted]"), "{shown}");
     }
 
     #[test]

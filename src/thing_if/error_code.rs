@@ -109,6 +109,8 @@ codes! {
     ObjectVersionIsStale = "OBJECT_VERSION_IS_STALE", CONFLICT;
     /// Ours: the frame or body is larger than the service takes.
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", PAYLOAD_TOO_LARGE;
+    /// Ours: the head of the frame has more bytes or more fields than the service takes.
+    HeaderFieldsTooLarge = "REQUEST_HEADER_FIELDS_TOO_LARGE", REQUEST_HEADER_FIELDS_TOO_LARGE;
     /// Named so by clients; the service's own body for 429 was never seen.
     TooManyRequests = "TOO_MANY_REQUESTS", TOO_MANY_REQUESTS;
     UndefinedError = "UNDEFINED_ERROR", INTERNAL_SERVER_ERROR;

@@ -10,6 +10,7 @@ mod actions;
 mod bucket_event;
 mod command;
 mod credential;
+mod end_node;
 mod endpoint;
 mod error_body;
 mod error_code;
@@ -33,6 +34,7 @@ pub use actions::{Action, Actions, AliasActions};
 pub use bucket_event::{BucketEvent, BucketEventType};
 pub use command::{Command, CommandCreated, CommandPush, CommandReportedPush, CommandRequest, CommandState, Commands};
 pub use credential::Credential;
+pub use end_node::{EndNodeConnection, EndNodes, ListedEndNode};
 pub use endpoint::{MqttEndpoint, TtlField};
 pub use error_body::ErrorBody;
 pub use error_code::ErrorCode;
@@ -40,7 +42,7 @@ pub use fields::InvalidBody;
 pub use installation::{Installation, InstallationCreated, InstallationRequest, Installations};
 pub use onboarding::{
     DataGroupingInterval, EndNodeOnboarding, LayoutPosition, MAX_THING_PROPERTIES_LEN, OnboardingRequest,
-    ThingIdentity, ThingOnboarding, ThingProfile,
+    ThingIdentity, ThingOnboarding, ThingProfile, check_thing_properties,
 };
 pub use onboarding_answer::{EndNodeOnboardingAnswer, OnboardingAnswer};
 pub use predicate::{Clause, Predicate, TriggersWhen};

@@ -295,13 +295,23 @@ fn read_owner(fields: &mut Fields) -> Result<Principal, InvalidBody> {
 
 fn read_properties(fields: &mut Fields, field: &str) -> Result<Option<Map<String, Value>>, InvalidBody> {
     let Some(properties) = fields.map(field)? else { return Ok(None) };
+    check_thing_properties(&properties).map_err(|expected| fields.wrong(field, expected))?;
+    Ok(Some(properties))
+}
+
+/// Whether a service takes these custom fields of a thing: at most [`MAX_THING_PROPERTIES_LEN`], no name beginning with `_`.
+/// (`wire` §4)
+///
+/// # Errors
+/// What they should be.
+pub fn check_thing_properties(properties: &Map<String, Value>) -> Result<(), &'static str> {
     if properties.keys().any(|name| name.starts_with('_')) {
-        return Err(fields.wrong(field, "an object whose names do not begin with `_`"));
+        return Err("an object whose names do not begin with `_`");
     }
     if Value::Object(properties.clone()).to_string().len() > MAX_THING_PROPERTIES_LEN {
-        return Err(fields.wrong(field, "an object of at most 63 KB"));
+        return Err("an object of at most 63 KB");
     }
-    Ok(Some(properties))
+    Ok(())
 }
 
 #[cfg(test)]

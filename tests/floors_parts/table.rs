@@ -7,7 +7,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("ids", &[]),
     ("secret", &[]),
     ("wire", &[]),
-    ("topic", &["ids"]),
+    ("topic", &["ids", "secret"]),
     ("mqtt", &["ids", "secret", "topic"]),
     ("frame", &["ids", "topic"]),
     ("thing_if", &["ids", "secret", "topic", "mqtt"]),
@@ -15,12 +15,14 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("capture", &["ids", "secret", "topic", "mqtt", "frame"]),
     // Floor 1: judgement without I/O.
     ("proto", FLOOR_0),
+    // What dependencies must not log is kept from the `log` crate.
+    ("quiet", &[]),
     // Floor 2: links. They decide nothing, so they need no judgement.
-    ("transport", FLOOR_0),
+    ("transport", FLOOR_0_AND_QUIET),
     // Floor 3: the device end and the server end. They share floor 0 and nothing else: two ends that share judgement
     // share bugs.
     ("client", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "capture", "proto", "transport"]),
-    ("edge", FLOOR_0),
+    ("edge", FLOOR_0_AND_QUIET),
     // Floor 4.
     ("cloud", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "capture", "edge"]),
     // Floor 5.
@@ -46,6 +48,9 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
 ];
 
 const FLOOR_0: &[&str] = &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "capture"];
+
+const FLOOR_0_AND_QUIET: &[&str] =
+    &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "capture", "quiet"];
 
 /// Floors 0 and 1: no I/O, no clock, no runtime.
 pub(crate) const PURE: &[&str] =

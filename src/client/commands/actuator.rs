@@ -23,6 +23,12 @@ pub trait Actuator: Send + Sync + 'static {
     fn carry_out<'a>(&'a self, command: &'a Arc<ReceivedCommand>) -> BoxFuture<'a, ActionResults>;
 }
 
+impl<A: Actuator + ?Sized> Actuator for Arc<A> {
+    fn carry_out<'a>(&'a self, command: &'a Arc<ReceivedCommand>) -> BoxFuture<'a, ActionResults> {
+        (**self).carry_out(command)
+    }
+}
+
 /// What an action that was carried out adds to its result.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Done(Option<Value>);

@@ -19,6 +19,8 @@ pub enum CommandEvent {
     Finished(CommandId, bool),
     /// It was older than allowed: reported failed, not run.
     TooOld(CommandId),
+    /// One that was posted after it has been carried out before it reached the device: reported failed, not run.
+    Superseded(CommandId),
     /// It had begun when the program ended, and is not run again: reported failed.
     Interrupted(CommandId),
     /// It could not be written down, and so was not run: reported failed.
@@ -27,13 +29,15 @@ pub enum CommandEvent {
     Reported(CommandId),
     /// The service does not want its results.
     ReportRefused(CommandId, StatusCode),
+    /// Its results cannot be sent, not even without their data.
+    ReportImpossible(CommandId, String),
     /// Its results could not be reported for now; they will be after the next connect.
     ReportPostponed(CommandId, String),
     /// The missed commands could not be listed for now.
     ListFailed(String),
     /// There are more missed commands than are looked at; the others stay as they are.
     TooManyMissed,
-    /// More commands wait than are kept; the newest was dropped, and will be found in the list.
+    /// More commands wait than are kept; this one was dropped, and will be found in the list when those are done.
     Dropped(CommandId),
     /// The program reads these too slowly: so many were dropped.
     Lagged(u64),
@@ -69,12 +73,16 @@ pub(super) fn trace(event: &CommandEvent) {
         CommandEvent::Began(command) => tracing::debug!(%command, "command begins"),
         CommandEvent::Finished(command, succeeded) => tracing::info!(%command, succeeded, "command carried out"),
         CommandEvent::TooOld(command) => tracing::warn!(%command, "command is too old, and not carried out"),
+        CommandEvent::Superseded(command) => {
+            tracing::warn!(%command, "command comes after newer ones, and is not carried out")
+        }
         CommandEvent::Interrupted(command) => tracing::warn!(%command, "command was interrupted by a restart"),
         CommandEvent::NotJournalled(command, reason) => {
             tracing::error!(%command, reason, "command cannot be written down, and is not carried out");
         }
         CommandEvent::Reported(command) => tracing::debug!(%command, "results reported"),
         CommandEvent::ReportRefused(command, status) => tracing::warn!(%command, %status, "results refused"),
+        CommandEvent::ReportImpossible(command, reason) => tracing::error!(%command, reason, "results cannot be sent"),
         CommandEvent::ReportPostponed(command, reason) => tracing::warn!(%command, reason, "results not reported yet"),
         CommandEvent::ListFailed(reason) => tracing::warn!(reason, "missed commands cannot be listed yet"),
         CommandEvent::TooManyMissed => tracing::warn!("more missed commands than are looked at"),

@@ -17,6 +17,8 @@ use crate::transport::BoxFuture;
 const HEAD: &str = "thingif journal of commands 1\n";
 /// After so many lines the file is written anew, without what nobody needs.
 const MAX_LINES: usize = 8 * REMEMBERED;
+/// The same of a file that has grown to so many bytes, and to twice what it was when it was last written anew.
+const LARGE: u64 = 32 * 1024 * 1024;
 /// A larger file is none of ours.
 const MAX_LEN: u64 = 256 * 1024 * 1024;
 
@@ -35,6 +37,8 @@ pub struct FileJournal(Arc<Mutex<Inner>>);
 struct Inner {
     log: LineLog,
     ledger: Ledger,
+    /// Its length when it was last written anew, or opened.
+    compacted: u64,
 }
 
 /// One line.
@@ -58,10 +62,8 @@ impl FileJournal {
             apply(&mut ledger, serde_json::from_str(line).map_err(|error| error.to_string())?);
             Ok(())
         })?;
-        let mut inner = Inner { log, ledger };
-        if inner.log.lines() > MAX_LINES {
-            inner.compact()?;
-        }
+        let mut inner = Inner { compacted: 0, log, ledger };
+        inner.compact_if_worth_it();
         Ok(Self(Arc::new(Mutex::new(inner))))
     }
 
@@ -81,15 +83,29 @@ impl FileJournal {
 impl Inner {
     /// Appends a line, durably, and remembers it.
     fn append(&mut self, line: Line) -> io::Result<()> {
-        self.log.append(&[serde_json::to_string(&line)?])?;
+        let text = serde_json::to_string(&line)?;
+        // A command that is nested as deep as can be read is one level deeper here: it would be the last line ever read.
+        if let Err(error) = serde_json::from_str::<Line>(&text) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error.to_string()));
+        }
+        self.log.append(&[text])?;
         apply(&mut self.ledger, line);
-        if self.log.lines() > MAX_LINES {
+        self.compact_if_worth_it();
+        Ok(())
+    }
+
+    fn compact_if_worth_it(&mut self) {
+        let is_large = self.log.len() > LARGE.max(2 * self.compacted);
+        if self.log.lines() <= MAX_LINES && !is_large {
+            return;
+        }
+        match self.compact() {
+            Ok(()) => self.compacted = self.log.len(),
             // In vain: the next line tries again.
-            if let Err(error) = self.compact() {
+            Err(error) => {
                 tracing::warn!(path = %self.log.path().display(), %error, "the journal of commands cannot be written anew");
             }
         }
-        Ok(())
     }
 
     /// Writes the file anew, with what is still needed.
@@ -181,6 +197,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_command_that_could_not_be_read_again_is_refused_and_the_journal_stays_whole() {
+        let mut refused = 0;
+        for depth in 110..130 {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let path = dir.path().join("journal");
+            let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            let push = format!(r#"{{"commandID":"c1","actions":[{{"on":{{"x":{deep}}}}}]}}"#);
+            let Ok(push) = CommandPush::from_json(push.as_bytes()) else { continue };
+            let command = ReceivedCommand::from_push(push, &ThingId::new("th.1").expect("valid"), 0);
+            let journal = FileJournal::open(&path).expect("made");
+            match journal.begin(&command).await {
+                Ok(begun) => assert!(begun),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+                    refused += 1;
+                }
+            }
+            drop(journal);
+            FileJournal::open(&path).unwrap_or_else(|error| panic!("{depth}: {error}"));
+        }
+        assert!(refused > 0, "none was at the limit");
+    }
+
+    #[tokio::test]
     async fn it_stays_small_and_forgets_only_what_is_long_over() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("journal");
@@ -191,7 +231,7 @@ mod tests {
             let mut inner = journal.0.lock().expect("not poisoned");
             let lines: Vec<Line> = (0..MAX_LINES).map(|n| Line::Settle(id(&format!("c{n}")))).collect();
             let texts: Vec<String> = lines.iter().map(|line| serde_json::to_string(line).expect("JSON")).collect();
-            inner.log.append(&texts).expect("written");
+            inner.log.rewrite(&texts).expect("written");
             lines.into_iter().for_each(|line| apply(&mut inner.ledger, line));
         }
         journal.settle(&id("last")).await.expect("written");

@@ -30,10 +30,14 @@
 //! ```
 
 mod actuator;
+mod caller;
 mod event;
 mod file_journal;
+mod inputs;
 mod journal;
+mod queue;
 mod received;
+mod reports;
 mod run;
 mod service;
 
@@ -49,15 +53,18 @@ pub use received::ReceivedCommand;
 
 use super::lossy;
 use super::{Client, Notices, Push, Pushes};
-use run::Run;
-use service::Service;
+use crate::ids::ThingId;
+use inputs::Arrivals;
 
-pub(super) use service::clock;
+pub(super) use caller::Caller;
+pub(super) use inputs::{Input, Inputs, connected, without_the_past};
+pub(super) use run::{Events, Run, end_of};
+pub(super) use service::{Found, Service, clock, encoded, find};
 
 /// Events kept for the reader.
 const EVENT_QUEUE: usize = 256;
 
-type Tap = Box<dyn FnMut(&Push) + Send>;
+pub(super) type Tap = Box<dyn FnMut(&Push) + Send>;
 
 /// How commands are treated; see [`Commands::builder`].
 pub struct Builder {
@@ -68,12 +75,27 @@ pub struct Builder {
     rules: Rules,
 }
 
+/// How the commands of one thing are treated.
 #[derive(Debug, Clone)]
-struct Rules {
-    max_age: Duration,
-    max_missed: usize,
-    max_waiting: usize,
-    run_again: bool,
+pub(super) struct Rules {
+    pub(super) max_age: Duration,
+    pub(super) max_missed: usize,
+    pub(super) max_waiting: usize,
+    pub(super) run_again: bool,
+    /// Whose commands, where the journal has those of other things as well.
+    pub(super) only: Option<ThingId>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(60), max_missed: 200, max_waiting: 256, run_again: false, only: None }
+    }
+}
+
+impl Rules {
+    fn is_ours(&self, entry: &Unsettled) -> bool {
+        self.only.as_ref().is_none_or(|thing| entry.command.thing_id == *thing)
+    }
 }
 
 impl fmt::Debug for Builder {
@@ -132,7 +154,9 @@ impl Builder {
     /// The commands, to be [run](Commands::run), and what becomes of them.
     pub fn build(self) -> (Commands, CommandEvents) {
         let (events, receiver) = lossy::queue(EVENT_QUEUE);
-        let run = Run::new(Service::new(self.client), self.actuator, self.journal, self.rules, events);
+        let events = Events::to(move |event| events.send(event));
+        let service = Service::new(Arc::new(self.client));
+        let run = Run::new(service, self.actuator, self.journal, self.rules, events);
         (Commands { run, tap: self.tap }, CommandEvents(receiver))
     }
 }
@@ -158,7 +182,7 @@ impl Commands {
             actuator: Arc::new(actuator),
             journal: Arc::new(MemoryJournal::new()),
             tap: None,
-            rules: Rules { max_age: Duration::from_secs(60), max_missed: 200, max_waiting: 256, run_again: false },
+            rules: Rules::default(),
         }
     }
 
@@ -168,6 +192,6 @@ impl Commands {
     ///
     /// Dropping the future leaves a running action where it is; the journal knows that its command had begun.
     pub async fn run(self, pushes: Pushes, notices: Notices) {
-        self.run.until_the_end(pushes, notices, self.tap).await;
+        self.run.until_the_end(Arrivals::from_now_on(pushes, notices, self.tap).await).await;
     }
 }

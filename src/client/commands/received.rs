@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::{CommandId, ThingId};
-use crate::thing_if::{ActionResult, ActionResults, Actions, Command, CommandPush, Principal};
+use crate::thing_if::{ActionResult, ActionResults, Actions, CommandPush, Principal};
 
 /// A command that has reached the device. (`wire` §6)
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -64,23 +64,6 @@ impl ReceivedCommand {
             description: None,
             metadata: None,
             created_at: None,
-            received_at,
-        }
-    }
-
-    /// A command of `thing` that was found in its list.
-    pub fn from_list(command: Command, thing: &ThingId, received_at: i64) -> Self {
-        Self {
-            command_id: command.command_id,
-            thing_id: thing.clone(),
-            actions: command.actions,
-            issuer: Some(command.issuer.to_string()),
-            schema: command.schema,
-            schema_version: command.schema_version,
-            title: command.title,
-            description: command.description,
-            metadata: command.metadata,
-            created_at: Some(command.created_at),
             received_at,
         }
     }

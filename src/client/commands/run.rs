@@ -1,91 +1,68 @@
 //! The loop: pushes in, one command at a time carried out, results reported beside it.
 
-use std::collections::{HashSet, VecDeque};
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use futures_core::Stream as _;
-use http::StatusCode;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::event::trace;
+use super::queue::{Queue, Waiting};
+use super::reports::{Ended, Report, Reports};
 use super::service::{Failure, Listed, Missed, Service, clock};
-use super::{Actuator, CommandEvent, Journal, ReceivedCommand, Rules, Tap, Unsettled};
+use super::{Actuator, CommandEvent, Input, Inputs, Journal, ReceivedCommand, Rules, Unsettled};
 use crate::client::causes::with_causes;
-use crate::client::{Notice, Notices, Push, Pushes, lossy};
-use crate::ids::{CommandId, ThingId};
-use crate::thing_if::{self, ActionResults};
+use crate::ids::CommandId;
+use crate::thing_if::ActionResults;
 use crate::transport::BoxFuture;
 
 /// After so long what the service did not take or tell is tried again, if no connect comes first.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// A command that waits for its turn.
-struct Waiting {
-    command: Arc<ReceivedCommand>,
-    /// When it is too old.
-    expires: Instant,
-    /// Whether the journal has it, from before a restart.
-    has_begun: bool,
-}
-
-/// Results that the service does not have yet.
-#[derive(Debug)]
-struct Report {
-    thing: ThingId,
-    command: CommandId,
-    results: ActionResults,
-}
-
-impl Report {
-    fn of(command: &ReceivedCommand, results: ActionResults) -> Self {
-        Self { thing: command.thing_id.clone(), command: command.command_id.clone(), results }
-    }
-}
-
 /// Something under way; none of it is waited for by the others.
 type Lane<T> = Option<BoxFuture<'static, T>>;
 
 /// The end of what is under way; pending while nothing is. Cancel-safe.
-async fn end_of<T>(lane: &mut Lane<T>) -> T {
+pub(in crate::client) async fn end_of<T>(lane: &mut Option<BoxFuture<'static, T>>) -> T {
     let Some(running) = lane else { return std::future::pending().await };
     let end = running.await;
     *lane = None;
     end
 }
 
+/// Who is told.
 #[derive(Clone)]
-struct Events(Arc<lossy::Sender<CommandEvent>>);
+pub(in crate::client) struct Events(Arc<dyn Fn(CommandEvent) + Send + Sync>);
 
 impl Events {
+    pub(in crate::client) fn to(tell: impl Fn(CommandEvent) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
     fn tell(&self, event: CommandEvent) {
         trace(&event);
-        self.0.send(event);
+        (self.0)(event);
     }
 }
 
-pub(super) struct Run {
+/// The commands of one thing.
+pub(in crate::client) struct Run {
     service: Service,
     actuator: Arc<dyn Actuator>,
     journal: Arc<dyn Journal>,
     rules: Rules,
     events: Events,
-    waiting: VecDeque<Waiting>,
-    /// Those that wait and the one that runs.
-    at_hand: HashSet<CommandId>,
+    queue: Queue,
     running: Lane<(CommandId, Option<Report>)>,
-    reports: VecDeque<Report>,
+    reports: Reports,
     reporting: Lane<(Report, Result<(), Failure>)>,
-    postponed: Vec<Report>,
     /// The list of missed commands is to be asked for.
     is_behind: bool,
-    /// It is to be asked for when those at hand are done.
+    /// It is to be asked for when those at hand are done: there was no room for all. What is pushed meanwhile comes later.
     dropped_some: bool,
+    /// One has been carried out since the list was asked for.
+    has_progressed: bool,
     listing: Lane<Result<Listed, Failure>>,
     list_failed: bool,
     again: Lane<()>,
@@ -94,69 +71,65 @@ pub(super) struct Run {
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Commands")
-            .field("waiting", &self.waiting.len())
+            .field("waiting", &self.queue.len())
             .field("rules", &self.rules)
             .finish_non_exhaustive()
     }
 }
 
 impl Run {
-    pub(super) fn new(
+    pub(in crate::client) fn new(
         service: Service,
         actuator: Arc<dyn Actuator>,
         journal: Arc<dyn Journal>,
         rules: Rules,
-        events: lossy::Sender<CommandEvent>,
+        events: Events,
     ) -> Self {
         Self {
             service,
             actuator,
             journal,
             rules,
-            events: Events(Arc::new(events)),
-            waiting: VecDeque::new(),
-            at_hand: HashSet::new(),
+            events,
+            queue: Queue::new(),
             running: None,
-            reports: VecDeque::new(),
+            reports: Reports::default(),
             reporting: None,
-            postponed: Vec::new(),
             // What was there before this began.
             is_behind: true,
             dropped_some: false,
+            has_progressed: false,
             listing: None,
             list_failed: false,
             again: None,
         }
     }
 
-    pub(super) async fn until_the_end(mut self, mut pushes: Pushes, mut notices: Notices, mut tap: Option<Tap>) {
+    /// Carries commands out until there are no more inputs.
+    pub(in crate::client) async fn until_the_end(mut self, mut inputs: impl Inputs) {
         self.recover().await;
-        // What has happened so far is covered by the list that is about to be asked for.
-        let mut has_notices = forget_the_past(&mut notices).await;
         loop {
             self.proceed();
+            let (_, own) = self.service.own();
+            let held_until = self.queue.held_until(Instant::now());
             tokio::select! {
-                push = pushes.next() => match push {
-                    Some(push) => {
-                        if let Some(tap) = &mut tap {
-                            tap(&push);
-                        }
-                        self.pushed(push);
-                    }
+                input = inputs.next(&own) => match input {
+                    Some(Input::Command(command, age)) => self.pushed(*command, age),
+                    Some(Input::Behind) => self.is_behind = true,
+                    Some(Input::Connected) => self.connected(),
                     None => break,
                 },
-                notice = notices.next(), if has_notices => match notice {
-                    Some(Notice::Ready { .. } | Notice::Lagged(_)) => self.connected(),
-                    Some(_) => {}
-                    None => has_notices = false,
-                },
                 (command, report) = end_of(&mut self.running) => {
-                    self.at_hand.remove(&command);
-                    self.reports.extend(report);
+                    self.queue.ended(&command);
+                    if let Some(report) = report {
+                        self.has_progressed = true;
+                        self.reports.push(report);
+                    }
                 }
                 (report, result) = end_of(&mut self.reporting) => self.reported(report, result).await,
                 listed = end_of(&mut self.listing) => self.listed(listed),
                 () = end_of(&mut self.again) => self.try_again(),
+                () = until(held_until) => {}
             }
         }
         if let Some(running) = self.running.take() {
@@ -170,9 +143,10 @@ impl Run {
             Ok(unsettled) => unsettled,
             Err(error) => return tracing::error!(%error, "the journal of commands cannot be read"),
         };
-        for Unsettled { command, results } in unsettled {
+        let rules = self.rules.clone();
+        for Unsettled { command, results } in unsettled.into_iter().filter(|entry| rules.is_ours(entry)) {
             match results {
-                Some(results) => self.reports.push_back(Report::of(&command, results)),
+                Some(results) => self.reports.push(Report::of(&command, results)),
                 None if self.rules.run_again => {
                     let age = u64::try_from(clock().saturating_sub(command.received_at)).unwrap_or(0);
                     self.wait(command, Duration::from_millis(age), true);
@@ -181,38 +155,37 @@ impl Run {
                     let results = command.failed("interrupted by a restart of the device");
                     self.events.tell(CommandEvent::Interrupted(command.command_id.clone()));
                     finish(self.journal.as_ref(), &command.command_id, &results).await;
-                    self.reports.push_back(Report::of(&command, results));
+                    self.reports.push(Report::of(&command, results));
                 }
             }
         }
     }
 
-    fn pushed(&mut self, push: Push) {
-        match push {
-            Push::Message(payload) => match thing_if::Push::from_json(&payload) {
-                Ok(thing_if::Push::Command(push)) => {
-                    let (_, own) = self.service.own();
-                    self.wait(ReceivedCommand::from_push(push, &own, clock()), Duration::ZERO, false);
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "a push cannot be read"),
-            },
-            Push::Lagged(_) => self.is_behind = true,
-        }
-    }
-
-    /// Lets a command of this age wait for its turn, unless it is at hand.
-    fn wait(&mut self, command: ReceivedCommand, age: Duration, has_begun: bool) {
-        if self.at_hand.contains(&command.command_id) {
-            return;
-        }
-        if self.waiting.len() >= self.rules.max_waiting {
-            self.dropped_some = true;
+    /// A command has arrived.
+    fn pushed(&mut self, command: ReceivedCommand, age: Duration) {
+        // One for which there was no room comes before it.
+        if self.dropped_some && !self.queue.has(&command.command_id) {
             return self.events.tell(CommandEvent::Dropped(command.command_id));
         }
-        self.at_hand.insert(command.command_id.clone());
-        let expires = Instant::now() + self.rules.max_age.saturating_sub(age);
-        self.waiting.push_back(Waiting { command: Arc::new(command), expires, has_begun });
+        self.wait(command, age, false);
+        self.make_room();
+    }
+
+    /// Lets a command of this age wait for its turn, unless it is at hand or has been.
+    fn wait(&mut self, command: ReceivedCommand, age: Duration, has_begun: bool) {
+        if self.queue.has(&command.command_id) || self.reports.has(&command.command_id) {
+            return;
+        }
+        let expires = Instant::now().checked_add(self.rules.max_age.saturating_sub(age));
+        self.queue.push(command, expires, has_begun);
+    }
+
+    /// Drops those for which there is no room, the newest.
+    fn make_room(&mut self) {
+        for command in self.queue.truncate(self.rules.max_waiting) {
+            self.dropped_some = true;
+            self.events.tell(CommandEvent::Dropped(command));
+        }
     }
 
     fn connected(&mut self) {
@@ -222,23 +195,26 @@ impl Run {
 
     fn try_again(&mut self) {
         self.again = None;
-        self.reports.extend(self.postponed.drain(..));
+        self.reports.try_again();
         self.is_behind |= std::mem::take(&mut self.list_failed);
     }
 
     /// Begins what can begin.
     fn proceed(&mut self) {
+        let now = Instant::now();
+        if self.is_behind && self.listing.is_none() {
+            self.queue.hold(now);
+        }
         // Results that nobody takes hold commands up, rather than pile up.
-        let results = self.reports.len() + self.postponed.len();
         if self.running.is_none()
-            && results < self.rules.max_waiting
-            && let Some(next) = self.waiting.pop_front()
+            && self.reports.len() < self.rules.max_waiting
+            && let Some(next) = self.queue.begin(now)
         {
             let (journal, actuator, events) = (self.journal.clone(), self.actuator.clone(), self.events.clone());
             self.running = Some(Box::pin(carry_out(next, journal, actuator, events)));
         }
         if self.reporting.is_none()
-            && let Some(report) = self.reports.pop_front()
+            && let Some(report) = self.reports.begin()
         {
             let mut service = self.service.clone();
             self.reporting = Some(Box::pin(async move {
@@ -246,43 +222,50 @@ impl Run {
                 (report, result)
             }));
         }
-        if self.waiting.is_empty() {
-            self.is_behind |= std::mem::take(&mut self.dropped_some);
+        if self.queue.len() == 0 && self.running.is_none() && std::mem::take(&mut self.dropped_some) {
+            // A list of which nothing could be carried out would be the same the next time.
+            let has_progressed = std::mem::take(&mut self.has_progressed);
+            self.is_behind |= has_progressed;
+            self.list_failed |= !has_progressed;
         }
         if self.listing.is_none() && std::mem::take(&mut self.is_behind) {
+            self.queue.hold(now);
             let (mut service, limit) = (self.service.clone(), self.rules.max_missed);
             self.listing = Some(Box::pin(async move {
                 let (_, own) = service.own();
                 service.missed(&own, limit).await
             }));
         }
-        if self.again.is_none() && (self.list_failed || !self.postponed.is_empty()) {
+        if self.again.is_none() && (self.list_failed || self.reports.has_postponed()) {
             self.again = Some(Box::pin(sleep(AGAIN)));
         }
     }
 
     async fn reported(&mut self, report: Report, result: Result<(), Failure>) {
         let command = report.command.clone();
-        let event = match result {
-            Ok(()) => CommandEvent::Reported(command),
-            Err(Failure::Status(status)) if is_final(status) => CommandEvent::ReportRefused(command, status),
-            Err(failure) => {
-                self.postponed.push(report);
+        let event = match self.reports.ended(report, result) {
+            Ended::Taken => CommandEvent::Reported(command.clone()),
+            Ended::Refused(status) => CommandEvent::ReportRefused(command.clone(), status),
+            Ended::Impossible(failure) => CommandEvent::ReportImpossible(command.clone(), with_causes(&failure)),
+            Ended::Postponed(failure) => {
                 return self.events.tell(CommandEvent::ReportPostponed(command, with_causes(&failure)));
             }
         };
-        if let Err(error) = self.journal.settle(&report.command).await {
-            tracing::warn!(%error, command = %report.command, "the journal of commands cannot be written");
+        if let Err(error) = self.journal.settle(&command).await {
+            tracing::warn!(%error, %command, "the journal of commands cannot be written");
         }
         self.events.tell(event);
     }
 
     fn listed(&mut self, listed: Result<Listed, Failure>) {
+        self.queue.release();
         match listed {
-            Ok(Listed { missed, more }) => {
+            Ok(Listed { missed, newest_first, more }) => {
                 for Missed { command, age } in missed {
                     self.wait(command, age, false);
                 }
+                self.queue.order(&newest_first);
+                self.make_room();
                 if more {
                     self.events.tell(CommandEvent::TooManyMissed);
                 }
@@ -295,30 +278,17 @@ impl Run {
     }
 }
 
-/// Reads what is there already; `false` at the end.
-async fn forget_the_past(notices: &mut Notices) -> bool {
-    poll_fn(|cx| {
-        loop {
-            match Pin::new(&mut *notices).poll_next(cx) {
-                Poll::Ready(Some(_)) => {}
-                Poll::Ready(None) => return Poll::Ready(false),
-                Poll::Pending => return Poll::Ready(true),
-            }
-        }
-    })
-    .await
-}
-
-/// Whether the service will never want these results. A refused token is replaced, and a service in trouble recovers.
-fn is_final(status: StatusCode) -> bool {
-    let may_pass =
-        [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-    status.is_client_error() && !may_pass.contains(&status)
+/// Pending without a time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Writes the command down, carries it out unless it is too old, and writes down what became of it.
 async fn carry_out(
-    Waiting { command, expires, has_begun }: Waiting,
+    Waiting { command, expires, has_begun, is_superseded }: Waiting,
     journal: Arc<dyn Journal>,
     actuator: Arc<dyn Actuator>,
     events: Events,
@@ -336,7 +306,10 @@ async fn carry_out(
             }
         }
     }
-    let results = if expires <= Instant::now() {
+    let results = if is_superseded {
+        events.tell(CommandEvent::Superseded(id.clone()));
+        command.failed("the command reached the device after a newer one had been carried out")
+    } else if expires.is_some_and(|time| time <= Instant::now()) {
         events.tell(CommandEvent::TooOld(id.clone()));
         command.failed("the command was too old when it reached the device")
     } else {

@@ -1,21 +1,30 @@
 //! What is asked of the service: the list of commands, and to take results.
 
+use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, DATE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use tower::Layer as _;
 use tower_service::Service as _;
 
 use super::ReceivedCommand;
+use super::caller::{AnyCaller, Caller};
 use crate::client::retry::{Idempotent, Retry, Retrying};
-use crate::client::{Client, RequestError, WaitForLink};
+use crate::client::{RequestError, TimeLimit, WaitForLink};
 use crate::ids::{AppId, CommandId, ThingId};
-use crate::thing_if::{ActionResults, ActionResultsUpdate, Command, CommandState, Commands as Page, json, media_type};
+use crate::thing_if::{ActionResults, ActionResultsUpdate, Actions, CommandState, Principal, json, media_type};
 
 /// Commands asked for at once.
 const PAGE: usize = 50;
+/// How long the service may take to say whose a command is: others wait for it.
+const FIND_LIMIT: Duration = Duration::from_secs(5);
 
 /// Milliseconds since 1970 by the device's clock.
 pub(in crate::client) fn clock() -> i64 {
@@ -23,22 +32,24 @@ pub(in crate::client) fn clock() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The client, patient: both of these are worth waiting for, and doing either twice does no harm.
-#[derive(Debug, Clone)]
-pub(super) struct Service {
-    client: Client,
-    patient: Retrying<Client>,
+/// The caller, patient: both of these are worth waiting for, and doing either twice does no harm.
+#[derive(Clone)]
+pub(in crate::client) struct Service {
+    caller: AnyCaller,
+    patient: Retrying<AnyCaller>,
 }
 
 /// Why the service was asked in vain.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(in crate::client) enum Failure {
     #[error("the service answered with status {0}")]
     Status(StatusCode),
     #[error("no answer")]
     NoAnswer(#[source] RequestError),
     #[error("the answer is no list of commands")]
     NoList,
+    #[error("the answer is no command")]
+    NoCommand,
 }
 
 /// A command from the list that has no results.
@@ -49,24 +60,107 @@ pub(super) struct Missed {
     pub(super) age: Duration,
 }
 
-/// The commands without results, oldest first.
+/// A command as the service shows it, read as leniently as one that is pushed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    #[serde(rename = "commandID")]
+    command_id: CommandId,
+    #[serde(default)]
+    target: Option<String>,
+    actions: Actions,
+    #[serde(default)]
+    action_results: Option<IgnoredAny>,
+    #[serde(default)]
+    command_state: Option<CommandState>,
+    #[serde(default)]
+    issuer: Option<String>,
+    #[serde(default)]
+    schema: Option<String>,
+    #[serde(default)]
+    schema_version: Option<i64>,
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    metadata: Option<Map<String, Value>>,
+    #[serde(default)]
+    created_at: i64,
+}
+
+impl Shown {
+    /// `None` when somebody has reported something. What is INCOMPLETE was carried out in part, and is not begun again.
+    fn open(self, thing: &ThingId) -> Option<ReceivedCommand> {
+        let is_over = matches!(self.command_state, Some(CommandState::Done | CommandState::Incomplete));
+        if is_over || self.action_results.is_some() {
+            return None;
+        }
+        Some(ReceivedCommand {
+            command_id: self.command_id,
+            thing_id: thing.clone(),
+            actions: self.actions,
+            issuer: self.issuer,
+            schema: self.schema,
+            schema_version: self.schema_version,
+            title: self.title,
+            description: self.description,
+            metadata: self.metadata,
+            created_at: Some(self.created_at),
+            received_at: clock(),
+        })
+    }
+}
+
+/// A page of the list. Each command is read by itself: one that cannot be must not hide the others.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<'a> {
+    #[serde(borrow)]
+    commands: Vec<&'a RawValue>,
+    #[serde(default)]
+    next_pagination_key: Option<String>,
+}
+
+/// Only enough to tell where a command stands among the others.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Named {
+    #[serde(rename = "commandID")]
+    command_id: CommandId,
+    #[serde(default)]
+    created_at: i64,
+}
+
+/// What the service lists.
 #[derive(Debug)]
 pub(super) struct Listed {
+    /// The commands without results, oldest first.
     pub(super) missed: Vec<Missed>,
+    /// All that were looked at, newest first.
+    pub(super) newest_first: Vec<CommandId>,
     /// There are more than were asked for.
     pub(super) more: bool,
 }
 
+/// What the service says of a command.
+#[derive(Debug)]
+pub(in crate::client) enum Found {
+    /// The caller has no such command.
+    NotThere,
+    /// It is for this thing; `None` when it is over.
+    At(ThingId, Option<Box<ReceivedCommand>>),
+}
+
 impl Service {
-    pub(super) fn new(client: Client) -> Self {
+    pub(in crate::client) fn new(caller: Arc<dyn Caller>) -> Self {
         let retry = Retry::new().with_tries(8).with_time_limit(Duration::from_secs(120)).with_budget(10, 1.0);
-        Self { patient: retry.layer(client.clone()), client }
+        let caller = AnyCaller(caller);
+        Self { patient: retry.layer(caller.clone()), caller }
     }
 
-    /// This thing, as it is known now: another onboarding may have made it another one.
     pub(super) fn own(&self) -> (AppId, ThingId) {
-        let credential = self.client.credential();
-        (credential.app_id, credential.thing_id)
+        self.caller.0.own()
     }
 
     async fn ask(&mut self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Failure> {
@@ -99,7 +193,7 @@ impl Service {
     /// The commands of `thing` that have no results yet, among the first `limit` that the service lists. (`wire` §5)
     pub(super) async fn missed(&mut self, thing: &ThingId, limit: usize) -> Result<Listed, Failure> {
         let path = format!("/thing-if/apps/{}/targets/thing:{thing}/commands", self.own().0);
-        let (mut missed, mut seen, mut key) = (Vec::new(), 0, String::new());
+        let (mut missed, mut newest_first, mut seen, mut key) = (Vec::new(), Vec::new(), 0, String::new());
         let more = loop {
             let page = PAGE.min(limit - seen);
             let answer = self.ask(get(&format!("{path}?bestEffortLimit={page}{key}"))).await?;
@@ -108,19 +202,53 @@ impl Service {
                 serde_json::from_slice(answer.body()).map_err(|_| Failure::NoList)?;
             // An empty page with a key of the next would go round in circles.
             seen += commands.len().max(1);
-            missed.extend(commands.into_iter().filter(is_open).map(|command| {
-                let age = u64::try_from(now.saturating_sub(command.created_at)).unwrap_or(0);
-                Missed { command: ReceivedCommand::from_list(command, thing, clock()), age: Duration::from_millis(age) }
-            }));
+            for shown in commands {
+                newest_first.extend(serde_json::from_str::<Named>(shown.get()));
+                match serde_json::from_str::<Shown>(shown.get()) {
+                    Ok(shown) => {
+                        let age = u64::try_from(now.saturating_sub(shown.created_at)).unwrap_or(0);
+                        let age = Duration::from_millis(age);
+                        missed.extend(shown.open(thing).map(|command| Missed { command, age }));
+                    }
+                    // Not what it says: that may repeat a parameter of an action.
+                    Err(error) => {
+                        tracing::warn!(%thing, line = error.line(), column = error.column(), "a listed command cannot be read");
+                    }
+                }
+            }
             match next_pagination_key {
                 Some(_) if seen >= limit => break true,
                 Some(next) => key = format!("&paginationKey={}", encoded(&next)),
                 None => break false,
             }
         };
-        missed.sort_by_key(|missed| missed.command.created_at);
-        Ok(Listed { missed, more })
+        // As the service lists them, newest first, unless their times say otherwise.
+        newest_first.sort_by_key(|named: &Named| Reverse(named.created_at));
+        missed.reverse();
+        missed.sort_by_key(|missed: &Missed| missed.command.created_at);
+        Ok(Listed { missed, newest_first: newest_first.into_iter().map(|named| named.command_id).collect(), more })
     }
+}
+
+/// Asks once whether `command` is one of the caller's. (`wire` §5)
+pub(in crate::client) async fn find(caller: &dyn Caller, command: &CommandId) -> Result<Found, Failure> {
+    let (app, thing) = caller.own();
+    let mut request = get(&format!("/thing-if/apps/{app}/targets/thing:{thing}/commands/{command}"));
+    request.extensions_mut().insert(TimeLimit(FIND_LIMIT));
+    let answer = caller.call(request).await.map_err(Failure::NoAnswer)?;
+    match answer.status() {
+        StatusCode::NOT_FOUND => return Ok(Found::NotThere),
+        status if !status.is_success() => return Err(Failure::Status(status)),
+        _ => {}
+    }
+    let found: Shown = serde_json::from_slice(answer.body()).map_err(|_| Failure::NoCommand)?;
+    if found.command_id != *command {
+        return Err(Failure::NoCommand);
+    }
+    // The service's own word, which may be about another thing than the one in the path.
+    let target = found.target.as_deref().and_then(|target| target.parse().ok());
+    let Some(Principal::Thing(target)) = target else { return Err(Failure::NoCommand) };
+    Ok(Found::At(target.clone(), found.open(&target).map(Box::new)))
 }
 
 fn get(path: &str) -> Request<Bytes> {
@@ -128,11 +256,6 @@ fn get(path: &str) -> Request<Bytes> {
     // Ids are made of letters that stand in a path as they are, and the key is encoded.
     *request.uri_mut() = path.parse().unwrap_or_default();
     request
-}
-
-/// Nobody has reported anything. What is INCOMPLETE was carried out in part, and is not begun again.
-fn is_open(command: &Command) -> bool {
-    command.action_results.is_none() && !matches!(command.command_state, CommandState::Done | CommandState::Incomplete)
 }
 
 /// Milliseconds since 1970 by the service's clock; by the device's where the answer has no `Date`.
@@ -143,7 +266,7 @@ fn service_clock(answer: &Response<Bytes>) -> i64 {
 }
 
 /// A pagination key as it stands in a query. (`wire` §5)
-fn encoded(key: &str) -> String {
+pub(in crate::client) fn encoded(key: &str) -> String {
     let mut text = String::with_capacity(key.len());
     for byte in key.bytes() {
         match byte {

@@ -31,6 +31,13 @@ impl Entry {
     pub(super) fn of(request: Request<Bytes>, accepted_at: i64) -> Result<Self, OutboxError> {
         let (mut parts, body) = request.into_parts();
         let content_type = parts.headers.remove(CONTENT_TYPE);
+        // As text it can be kept and comes back the same.
+        if content_type.as_ref().is_some_and(|value| value.to_str().is_err()) {
+            return Err(OutboxError::ContentType);
+        }
+        if !parts.uri.path_and_query().is_some_and(|path| path.as_str().starts_with('/')) {
+            return Err(OutboxError::Path(parts.uri.to_string()));
+        }
         if let Some(other) = parts.headers.keys().next() {
             return Err(OutboxError::Header(other.clone()));
         }

@@ -102,6 +102,11 @@ impl Queue {
         Some((*number, entry.clone()))
     }
 
+    /// The one that was on its way was not taken: it waits again, as the others do.
+    pub(super) fn postpone(&mut self) {
+        self.sending = None;
+    }
+
     /// Those that are too old at `now` (milliseconds since 1970), the one on its way excepted. One from the future, left
     /// by a clock that was wrong, is as good as new.
     pub(super) fn too_old(&self, now: i64, max_age: Duration) -> Vec<u64> {
@@ -208,5 +213,7 @@ mod tests {
         assert!(queue.too_old(0, rules.max_age).is_empty(), "a clock that went back makes nothing old");
         queue.begin().expect("one");
         assert_eq!(queue.too_old(2_001, rules.max_age), [2], "the one on its way is not dropped");
+        queue.postpone();
+        assert_eq!(queue.too_old(2_001, rules.max_age), [1, 2], "one that was tried in vain is");
     }
 }

@@ -62,6 +62,7 @@ impl Sender {
                 Verdict::Refused(status) => self.end(number, OutboxEvent::Refused(number, status)).await,
                 Verdict::Impossible(why) => self.end(number, OutboxEvent::Impossible(number, why)).await,
                 Verdict::Again(why) => {
+                    self.shared.state.lock().await.queue.postpone();
                     self.shared.tell(OutboxEvent::Postponed(number, why));
                     sleep(self.backoff.next_pause()).await;
                 }

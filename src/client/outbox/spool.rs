@@ -1,5 +1,6 @@
 //! What waits, on disk.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,35 +27,72 @@ enum Line {
 
 /// A log of what came in and what has its end.
 #[derive(Debug)]
-pub(super) struct Spool(Arc<Mutex<LineLog>>);
+pub(super) struct Spool(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    log: LineLog,
+    /// How long the lines are that are still of use, by number, and together.
+    lengths: HashMap<u64, u64>,
+    live: u64,
+}
+
+impl Inner {
+    fn added(&mut self, number: u64, len: usize) {
+        self.lengths.insert(number, len as u64);
+        self.live += len as u64;
+    }
+
+    fn gone(&mut self, numbers: &[u64]) {
+        for number in numbers {
+            self.live -= self.lengths.remove(number).unwrap_or(0);
+        }
+    }
+}
 
 impl Spool {
     pub(super) fn open(path: &Path) -> io::Result<(Self, Queue)> {
-        let mut queue = Queue::default();
+        let (mut queue, mut lengths) = (Queue::default(), HashMap::new());
         let log = LineLog::open(path, HEAD, MAX_LEN, |line| {
             match serde_json::from_str(line).map_err(|error| error.to_string())? {
-                Line::Add(number, stored) => queue.insert(number, Entry::try_from(stored)?),
-                Line::Gone(numbers) => numbers.into_iter().for_each(|number| drop(queue.remove(number))),
+                Line::Add(number, stored) => {
+                    queue.insert(number, Entry::try_from(stored)?);
+                    lengths.insert(number, line.len() as u64);
+                }
+                Line::Gone(numbers) => {
+                    for number in numbers {
+                        queue.remove(number);
+                        lengths.remove(&number);
+                    }
+                }
             }
             Ok(())
         })?;
-        Ok((Self(Arc::new(Mutex::new(log))), queue))
+        let live = lengths.values().sum();
+        Ok((Self(Arc::new(Mutex::new(Inner { log, lengths, live }))), queue))
     }
 
     /// Does `work` where blocking is allowed.
-    async fn run(&self, work: impl FnOnce(&mut LineLog) -> io::Result<()> + Send + 'static) -> io::Result<()> {
-        let log = self.0.clone();
-        let work = move || work(&mut log.lock().unwrap_or_else(PoisonError::into_inner));
+    async fn run(&self, work: impl FnOnce(&mut Inner) -> io::Result<()> + Send + 'static) -> io::Result<()> {
+        let inner = self.0.clone();
+        let work = move || work(&mut inner.lock().unwrap_or_else(PoisonError::into_inner));
         tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
     }
 
-    /// Writes down that `entry` came in, and what is gone for it. The new one first: a crash in between keeps one too many.
+    /// Writes down that `entry` came in, and what is gone for it: both, or neither.
     pub(super) async fn add(&self, number: u64, entry: &Entry, gone: &[u64]) -> io::Result<()> {
         let mut lines = vec![serde_json::to_string(&Line::Add(number, Stored::from(entry)))?];
         if !gone.is_empty() {
             lines.push(serde_json::to_string(&Line::Gone(gone.to_vec()))?);
         }
-        self.run(move |log| log.append(&lines)).await
+        let gone = gone.to_vec();
+        self.run(move |inner| {
+            inner.log.append(&lines)?;
+            inner.added(number, lines[0].len());
+            inner.gone(&gone);
+            Ok(())
+        })
+        .await
     }
 
     pub(super) async fn remove(&self, numbers: &[u64]) -> io::Result<()> {
@@ -62,18 +100,30 @@ impl Spool {
             return Ok(());
         }
         let line = serde_json::to_string(&Line::Gone(numbers.to_vec()))?;
-        self.run(move |log| log.append(&[line])).await
+        let numbers = numbers.to_vec();
+        self.run(move |inner| {
+            inner.log.append(&[line])?;
+            inner.gone(&numbers);
+            Ok(())
+        })
+        .await
     }
 
-    pub(super) async fn compact_if_worth_it(&self, queue: &Queue, max_bytes: usize) -> io::Result<()> {
-        let len = self.0.lock().unwrap_or_else(PoisonError::into_inner).len();
-        let bound = (2 * max_bytes as u64).max(SMALL);
-        // What is written anew must be much smaller, or it would be written anew each time.
-        if len <= bound || 2 * (queue.bytes() as u64) > len {
-            return Ok(());
-        }
+    /// Writes the file anew when more than half of it is of no more use, so that this costs no more than what was appended.
+    pub(super) async fn compact_if_worth_it(&self, queue: &Queue) -> io::Result<()> {
+        let seen = {
+            let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if inner.log.len() <= SMALL || inner.log.len() / 2 <= inner.live {
+                return Ok(());
+            }
+            inner.log.len()
+        };
         let line = |(number, entry): (u64, &Entry)| serde_json::to_string(&Line::Add(number, Stored::from(entry)));
         let lines: Vec<String> = queue.iter().map(line).collect::<Result<_, _>>()?;
-        self.run(move |log| log.rewrite(&lines)).await
+        self.run(move |inner| {
+            // Whoever asked may have been dropped meanwhile, and something else been appended: it must not be lost.
+            if inner.log.len() == seen { inner.log.rewrite(&lines) } else { Ok(()) }
+        })
+        .await
     }
 }

@@ -15,11 +15,11 @@ const TRIES: usize = 8;
 /// The right to work with one credential, until dropped or until the process ends in whatever way: the operating system
 /// keeps it.
 #[derive(Debug)]
-pub(super) struct Lock(File);
+pub(in crate::client) struct Lock(File);
 
 impl Lock {
     /// Takes the lock file at `path`, for the credential in `credential`.
-    pub(super) fn take(path: &Path, credential: &Path) -> Result<Self, VaultError> {
+    pub(in crate::client) fn take(path: &Path, credential: &Path) -> Result<Self, VaultError> {
         let failed = |error| VaultError::io("lock", path, error);
         for _ in 0..TRIES {
             let mut file = OpenOptions::new()
@@ -32,7 +32,7 @@ impl Lock {
                 .open(path)
                 .map_err(failed)?;
             private_file::check_private(path, &file.metadata().map_err(failed)?, 0o600)?;
-            match file.try_lock() {
+            match private_file::try_lock(&file) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     return Err(VaultError::Locked { path: credential.into(), holder: holder(&mut file) });

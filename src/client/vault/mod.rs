@@ -28,7 +28,7 @@ mod key;
 #[cfg(unix)]
 mod layout;
 #[cfg(unix)]
-mod lock;
+pub(in crate::client) mod lock;
 mod memory;
 #[cfg(unix)]
 pub(crate) mod private_file;

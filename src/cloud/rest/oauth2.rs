@@ -14,9 +14,9 @@ use crate::cloud::caller::Caller;
 use crate::cloud::failure::Failure;
 use crate::cloud::object::Object;
 use crate::cloud::store::tokens::NewToken;
-use crate::cloud::store::users::Name;
+use crate::cloud::store::users::Name as UserName;
 use crate::cloud::store::{Sql, StoreError, things, tokens, users};
-use crate::cloud::throttle::Key;
+use crate::cloud::throttle::Name;
 use crate::cloud::token::TokenHash;
 use crate::cloud::{Cloud, answer, token};
 use crate::ids::{AccessToken, AppId, ThingId, VendorThingId};
@@ -37,8 +37,10 @@ async fn log_in(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Re
         Grant::Refresh(refresh) => return self::refresh(&cloud, call, refresh).await,
         Grant::LogIn(request) => request,
     };
-    let attempt = cloud.begin_login(call.remote, request.who.key(&call.app)).await;
-    let Some(caller) = judge(&cloud, &call, &request).await? else {
+    let (app, who) = (call.app.clone(), request.who.clone());
+    let (name, found) = cloud.store().read(move |sql: &mut dyn Sql| who.find(sql, &app).map_err(Failure::from)).await?;
+    let attempt = cloud.begin_login(call.remote, name, call.waited).await;
+    let Some(caller) = judge(&cloud, &call, &request, found).await? else {
         attempt.failed(cloud.now());
         return Err(invalid_grant(match request.who {
             Who::Client(_) => "The client was not found or a wrong secret was provided",
@@ -57,7 +59,7 @@ async fn log_in(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Re
 /// 200 with a token that lasts as long as the one that it follows did, and is there instead of it; 403 for a refresh token
 /// that is unknown or was used.
 async fn refresh(cloud: &Cloud, call: Call, refresh: TokenHash) -> Result<Response, Failure> {
-    let attempt = cloud.begin_login(call.remote, None).await;
+    let attempt = cloud.begin_login(call.remote, None, call.waited).await;
     let now = call.now;
     let refresh = move |sql: &mut dyn Sql| {
         let (caller, lifetime) =
@@ -111,7 +113,12 @@ impl Issued {
 }
 
 /// Who it is, if the secret is right.
-async fn judge(cloud: &Cloud, call: &Call, request: &LogIn) -> Result<Option<Caller>, Failure> {
+async fn judge(
+    cloud: &Cloud,
+    call: &Call,
+    request: &LogIn,
+    found: Option<(Principal, String)>,
+) -> Result<Option<Caller>, Failure> {
     let (app, secret) = (call.app.clone(), &request.password);
     if let Who::Client(client) = &request.who {
         // The application itself is everybody who has its key. (`wire` §5)
@@ -121,8 +128,6 @@ async fn judge(cloud: &Cloud, call: &Call, request: &LogIn) -> Result<Option<Cal
             cloud.is_admin(&app, client, secret).await?.then_some(Caller::Admin)
         });
     }
-    let who = request.who.clone();
-    let found = cloud.store().read(move |sql: &mut dyn Sql| who.find(sql, &app).map_err(Failure::from)).await?;
     let (principal, hash) = found.unzip();
     let right = cloud.passwords().verify(secret, hash).await?;
     Ok(principal.filter(|_| right).map(Caller::Principal))
@@ -150,7 +155,7 @@ enum Who {
     Vendor(VendorThingId),
     Thing(ThingId),
     /// A user; without a prefix, a login name, else an e-mail address, else a phone number.
-    User(Vec<Name>, String),
+    User(Vec<UserName>, String),
     /// A client of the application, or the application itself.
     Client(String),
 }
@@ -203,43 +208,44 @@ fn number_or_text(fields: &mut Object, field: &str) -> Result<String, Failure> {
 
 impl Who {
     fn read(username: &str) -> Self {
-        let anybody = || Who::User(vec![Name::Login, Name::Email, Name::Phone], username.to_owned());
+        let anybody = || Who::User(vec![UserName::Login, UserName::Email, UserName::Phone], username.to_owned());
         let Some((prefix, rest)) = username.split_once(':') else { return anybody() };
         match prefix.to_ascii_uppercase().as_str() {
             "VENDOR_THING_ID" => VendorThingId::new(rest).map_or_else(|_| anybody(), Who::Vendor),
             "THING_ID" => ThingId::new(rest).map_or_else(|_| anybody(), Who::Thing),
-            "EMAIL" => Who::User(vec![Name::Email], rest.to_owned()),
-            "PHONE" => Who::User(vec![Name::Phone], rest.to_owned()),
+            "EMAIL" => Who::User(vec![UserName::Email], rest.to_owned()),
+            "PHONE" => Who::User(vec![UserName::Phone], rest.to_owned()),
             _ => anybody(),
         }
     }
 
-    /// What failures are counted by.
-    fn key(&self, app: &AppId) -> Option<Key> {
-        match self {
-            Who::Vendor(id) => Some(Key::thing(app, id)),
-            Who::Thing(id) => Some(Key::thing_id(app, id)),
-            Who::User(_, name) => Some(Key::user(app, name)),
-            // One who gets the application's key wrong must not slow down all others who have it.
-            Who::Client(client) if client == app.as_str() => None,
-            Who::Client(client) => Some(Key::client(app, client)),
-        }
-    }
-
-    fn find(&self, sql: &mut dyn Sql, app: &AppId) -> Result<Option<(Principal, String)>, StoreError> {
-        let thing = |login: things::Login| (Principal::Thing(login.thing_id), login.password_hash);
-        match self {
-            Who::Vendor(id) => Ok(things::by_vendor_id(sql, app, id)?.map(thing)),
-            Who::Thing(id) => Ok(things::by_id(sql, app, id)?.map(thing)),
+    /// Who it is, the hash of its password, and what failures are counted by: a thing's are counted by the name that its maker
+    /// gave it, whichever was used.
+    fn find(&self, sql: &mut dyn Sql, app: &AppId) -> Result<(Option<Name>, Option<(Principal, String)>), StoreError> {
+        let (unknown, thing) = match self {
+            Who::Vendor(id) => (Name::thing(app, id), things::by_vendor_id(sql, app, id)?),
+            Who::Thing(id) => (Name::thing_id(app, id), things::by_id(sql, app, id)?),
             Who::User(names, name) => {
+                let mut found = None;
                 for by in names {
-                    if let Some(login) = users::by_name(sql, app, *by, name)? {
-                        return Ok(Some((Principal::User(login.user_id), login.password_hash)));
+                    found = users::by_name(sql, app, *by, name)?;
+                    if found.is_some() {
+                        break;
                     }
                 }
-                Ok(None)
+                let found = found.map(|login| (Principal::User(login.user_id), login.password_hash));
+                return Ok((Some(Name::user(app, name)), found));
             }
-            Who::Client(_) => Ok(None),
-        }
+            // One who gets the application's key wrong must not slow down all others who have it.
+            Who::Client(client) if client == app.as_str() => return Ok((None, None)),
+            Who::Client(client) => return Ok((Some(Name::client(app, client)), None)),
+        };
+        Ok(match thing {
+            Some(login) => {
+                let name = Name::thing(app, &login.vendor_thing_id);
+                (Some(name), Some((Principal::Thing(login.thing_id), login.password_hash)))
+            }
+            None => (Some(unknown), None),
+        })
     }
 }

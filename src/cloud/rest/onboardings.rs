@@ -18,7 +18,7 @@ use crate::cloud::store::installations::{self, Installation};
 use crate::cloud::store::things::{self, Login, NewThing};
 use crate::cloud::store::tokens::NewToken;
 use crate::cloud::store::{Sql, StoreError, tokens, users};
-use crate::cloud::throttle::Key;
+use crate::cloud::throttle::Name;
 use crate::cloud::{Cloud, answer, token};
 use crate::ids::{AccessToken, AppId, FirmwareVersion, ThingId};
 use crate::secret::Secret;
@@ -147,13 +147,16 @@ async fn onboard_thing(
     owner: Option<Principal>,
     gateway: Option<ThingId>,
 ) -> Result<Onboarded, Failure> {
+    let mut waited = call.waited;
     for _ in 0..ATTEMPTS {
         let (app, identity) = (call.app.clone(), request.thing.clone());
         let known =
             cloud.store().read(move |sql: &mut dyn Sql| find(sql, &app, &identity).map_err(Failure::from)).await?;
         let new = match (&known, &request.thing) {
             (Some(login), _) => {
-                let attempt = cloud.begin_login(call.remote, Some(Key::thing(&call.app, &login.vendor_thing_id))).await;
+                let name = Name::thing(&call.app, &login.vendor_thing_id);
+                let attempt = cloud.begin_login(call.remote, Some(name), waited).await;
+                waited = waited.max(attempt.delay());
                 if !cloud.passwords().verify(&request.password, Some(login.password_hash.clone())).await? {
                     attempt.failed(cloud.now());
                     return Err(Failure::wrong_password());
@@ -164,7 +167,13 @@ async fn onboard_thing(
             (None, ThingIdentity::VendorThing(_)) => {
                 new_thing(&request, cloud.passwords().hash(&request.password).await?)
             }
-            (None, identity @ ThingIdentity::Thing(_)) => return Err(not_found(&call.app, identity)),
+            (None, identity @ ThingIdentity::Thing(thing)) => {
+                // Whoever tries ids waits like whoever tries passwords.
+                let name = Name::thing_id(&call.app, thing);
+                let attempt = cloud.begin_login(call.remote, Some(name), waited).await;
+                attempt.failed(cloud.now());
+                return Err(not_found(&call.app, identity));
+            }
         };
         let (access_token, hash) = token::generate();
         let job = Onboarding {

@@ -11,7 +11,7 @@ use crate::cloud::call::{Body, Call};
 use crate::cloud::caller::Caller;
 use crate::cloud::failure::Failure;
 use crate::cloud::store::{Sql, things, users};
-use crate::cloud::throttle::Key;
+use crate::cloud::throttle;
 use crate::cloud::{Cloud, answer, object};
 use crate::ids::{AppId, ThingId, UserId};
 use crate::secret::Secret;
@@ -53,7 +53,8 @@ async fn own(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Respo
     let (login, caller) = cloud.store().read(find).await?;
     if caller != Caller::Admin {
         let password = password.ok_or_else(|| object::missing("thingPassword"))?;
-        let attempt = cloud.begin_login(call.remote, Some(Key::thing(&call.app, &login.vendor_thing_id))).await;
+        let name = throttle::Name::thing(&call.app, &login.vendor_thing_id);
+        let attempt = cloud.begin_login(call.remote, Some(name), call.waited).await;
         if !cloud.passwords().verify(&password, Some(login.password_hash.clone())).await? {
             attempt.failed(cloud.now());
             return Err(Failure::wrong_password());

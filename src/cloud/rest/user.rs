@@ -17,7 +17,7 @@ use crate::cloud::failure::Failure;
 use crate::cloud::object::Object;
 use crate::cloud::store::users::{self, Name, User};
 use crate::cloud::store::{Sql, installations, tokens};
-use crate::cloud::throttle::Key;
+use crate::cloud::throttle;
 use crate::cloud::{Cloud, answer};
 use crate::ids::UserId;
 use crate::secret::Secret;
@@ -166,7 +166,8 @@ async fn change_password(State(cloud): State<Cloud>, call: Call, body: Body) -> 
     let asked = call.clone();
     let (user, caller) = cloud.store().read(move |sql: &mut dyn Sql| find_own(sql, &asked)).await?;
     if caller != Caller::Admin {
-        let attempt = cloud.begin_login(call.remote, Some(Key::user(&call.app, user.user_id.as_str()))).await;
+        let name = throttle::Name::user(&call.app, user.user_id.as_str());
+        let attempt = cloud.begin_login(call.remote, Some(name), call.waited).await;
         let old = old.unwrap_or_else(|| Secret::from(""));
         if !cloud.passwords().verify(&old, Some(user.password_hash.clone())).await? {
             attempt.failed(cloud.now());

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response};
+use tokio::time::Instant;
 
 use super::{Connection, publish, write};
 use crate::edge::answer;
@@ -90,6 +91,13 @@ impl<W: Wire, S: Backend> Connection<W, S> {
     }
 
     fn obey(&mut self, verdict: Verdict, topic: &Topic) {
+        if matches!(verdict, Verdict::Foreign) {
+            return;
+        }
+        if let Err(wait) = self.rate.take(&self.live.config, Instant::now()) {
+            self.live.registry.counters().throttled_requests.add();
+            return self.answer(topic, answer::too_many(wait), verdict.into_request_id());
+        }
         match verdict {
             Verdict::Foreign => {}
             Verdict::Refused(response, request_id) => self.answer(topic, response, request_id),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{LONGEST_RETRY_AFTER, Lifecycle, State, end_of};
-use crate::proto::policy::{self, Pause, Phase, Step};
+use crate::proto::policy::{self, Pause, Phase, Situation, Step};
 use crate::proto::{
-    Action, CallId, ConnectError, InFlight, Instant, NotSent, Notice, Onboarding, OnboardingError, Session,
+    Action, CallId, Cause, ConnectError, InFlight, Instant, NotSent, Notice, Onboarding, OnboardingError, Session,
     SessionError,
 };
 
@@ -29,8 +29,12 @@ impl Lifecycle {
     fn onboarding_failed(&mut self, now: Instant, error: OnboardingError, in_flight: Box<InFlight>) {
         self.history.onboarding_failed(now, &error);
         let at_least = error.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
-        let (step, pause) = policy::after(error.cause(), &self.history.situation(now, Phase::Onboarding));
-        self.proceed(now, error.into(), step, pause, at_least, in_flight);
+        if self.expires.is_some_and(|end| end <= now) {
+            // Nobody gives another one: the old one is used until the broker refuses it.
+            self.expires = None;
+        }
+        let failure = (error.cause(), Phase::Onboarding);
+        self.proceed(now, error.into(), failure, at_least, in_flight);
     }
 
     pub(super) fn session_ended(&mut self, now: Instant, mut machine: Session) {
@@ -52,19 +56,26 @@ impl Lifecycle {
             self.expires = None;
         }
         let phase = if end.ready_for.is_some() { Phase::Ready } else { Phase::Connecting };
-        let (step, pause) = policy::after(error.cause(), &self.history.situation(now, phase));
-        self.proceed(now, error.into(), step, pause, Duration::ZERO, Box::new(machine.into_in_flight()));
+        self.proceed(
+            now,
+            error.clone().into(),
+            (error.cause(), phase),
+            Duration::ZERO,
+            Box::new(machine.into_in_flight()),
+        );
     }
 
     fn proceed(
         &mut self,
         now: Instant,
-        cause: ConnectError,
-        step: Step,
-        pause: Pause,
+        error: ConnectError,
+        (kind, phase): (Cause, Phase),
         at_least: Duration,
         mut in_flight: Box<InFlight>,
     ) {
+        let situation = self.history.situation(now, phase);
+        let (step, pause) = policy::after(kind, &situation);
+        let is_held_off = (step, pause) != policy::after(kind, &Situation { held_off: false, ..situation });
         let held_off = self.history.held_off_for(now);
         let pause = match pause {
             Pause::None => Duration::ZERO,
@@ -74,17 +85,18 @@ impl Lifecycle {
             Pause::Rest => self.config.rest_after_refusal().map_or(Duration::ZERO, |rest| rest.max(held_off)),
         };
         let rests = step == Step::GiveUp && !pause.is_zero();
-        let cause = Arc::new(cause);
+        let cause = Arc::new(error);
         if step == Step::GiveUp && !rests {
             in_flight.close();
             self.actions.push_back(Action::Notice(Notice::GaveUp { cause: cause.clone() }));
             return self.end(Some(Arc::unwrap_or_clone(cause)));
         }
-        if !held_off.is_zero() && self.held_off_until <= now {
+        if is_held_off && self.held_off_until <= now {
             self.held_off_until = now + held_off;
             self.actions.push_back(Action::Notice(Notice::OnboardingHeldOff { pause: held_off }));
         }
-        let (pause, onboard) = (pause.max(at_least), rests || step == Step::Onboard);
+        let pause = pause.max(at_least);
+        let onboard = rests || step == Step::Onboard || self.wants_another(now + pause);
         self.actions.push_back(Action::Notice(Notice::Waiting { cause, pause, onboarding: onboard }));
         if pause.is_zero() {
             self.start(now, onboard, in_flight);

@@ -20,9 +20,9 @@ use super::failure;
 use super::guard::Guard;
 use super::inbox::Inbox;
 use super::link::{Command, PahoLink};
-use super::quiet::quietly;
 use super::settings::Settings;
 use crate::mqtt::{LinkError, LinkErrorKind, Publish, Qos};
+use crate::quiet;
 use crate::topic::TopicFilter;
 use crate::transport::LinkEvent;
 
@@ -34,6 +34,12 @@ const FULL: Duration = Duration::from_millis(2);
 
 /// Commands taken from the link at once.
 const BATCH: usize = 64;
+
+/// Runs a call of paho's Rust wrapper that logs the options of a CONNECT, password included, or a message that it publishes:
+/// at DEBUG.
+fn quietly<R>(call: impl FnOnce() -> R) -> R {
+    quiet::quietly("paho_mqtt::async_client", log::Level::Debug, call)
+}
 
 /// Why there is no link, and whether trying again at once may help.
 pub(super) struct Refusal {

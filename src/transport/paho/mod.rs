@@ -49,7 +49,6 @@ mod failure;
 mod guard;
 mod inbox;
 mod link;
-mod quiet;
 mod settings;
 
 use std::path::PathBuf;

@@ -1,10 +1,66 @@
 //! Taking secrets out of payloads that need not be well-formed.
 
 use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 /// Names are looked for this many bytes before their colon.
 const MAX_NAME_LEN: usize = 96;
+
+/// Shows a frame, a push, a topic or any part of them without its secrets; see [`redact`]. Everything in this crate that
+/// shows a payload does it in this way.
+///
+/// `Display` is for people: lines as they are, and what could confuse a terminal (control bytes, bytes that are not UTF-8)
+/// escaped. `Debug` is the same on one line between quotes.
+///
+/// ```
+/// use thingif::secret::Redacted;
+/// let frame = b"PUT\r\nAuthorization: Bearer aB3-x\r\n\r\n{\"password\":\"pw\",\"on\":true}";
+/// assert_eq!(
+///     Redacted::new(frame).to_string(),
+///     "PUT\nAuthorization: Bearer xxx-x\n\n{\"password\":\"xx\",\"on\":true}"
+/// );
+/// assert_eq!(Redacted::new("/x?access_token=abc&v=1").to_string(), "/x?access_token=xxx&v=1");
+/// ```
+#[derive(Clone, Copy)]
+pub struct Redacted<'a>(&'a [u8]);
+
+impl<'a> Redacted<'a> {
+    /// Will show `payload`.
+    pub fn new(payload: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+        Self(payload.as_ref())
+    }
+
+    fn write(self, f: &mut fmt::Formatter<'_>, is_plain: fn(char) -> bool) -> fmt::Result {
+        for chunk in redact(self.0).utf8_chunks() {
+            let text = chunk.valid();
+            for (at, c) in text.char_indices() {
+                match c {
+                    // The usual line end is one character to people.
+                    '\r' if is_plain('\n') && text[at + 1..].starts_with('\n') => {}
+                    c if is_plain(c) => f.write_char(c)?,
+                    c => write!(f, "{}", c.escape_default())?,
+                }
+            }
+            write!(f, "{}", chunk.invalid().escape_ascii())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, |c| matches!(c, '\n' | '\t') || !c.is_control())
+    }
+}
+
+impl fmt::Debug for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        self.write(f, |c| !c.is_control() && !matches!(c, '"' | '\\'))?;
+        f.write_char('"')
+    }
+}
 
 /// `payload` with the values of its secrets masked: every character of a secret becomes `x`, but for blanks and the
 /// signs `-`, `_`, `.` and `=`. Lengths and everything around the secrets stay as they are, so JSON stays JSON and a
@@ -301,6 +357,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shown_cannot_confuse_a_terminal() {
+        let shown = Redacted::new(b"200\r\nA: \x1b[2J\xff\r\xc3\xa9\n\n{\"token\":\"\xc3\xa9\"}");
+        assert_eq!(shown.to_string(), "200\nA: \\u{1b}[2J\\xff\\r\u{e9}\n\n{\"token\":\"xx\"}");
+        assert_eq!(format!("{shown:?}").lines().count(), 1);
+        assert_eq!(format!("{:?}", Redacted::new("a\"\\\r\n")), r#""a\"\\\r\n""#);
+    }
+
+    #[test]
     fn what_has_no_secret_is_not_copied() {
         assert!(matches!(redact(b"200\r\nDate:Fri\r\n\r\n{\"a\" : 1}"), Cow::Borrowed(_)));
     }
@@ -337,6 +401,89 @@ mod tests {
             serde_json::Value::String(text) => secret && !text.chars().all(|c| matches!(c, 'x' | '=' | ' ')),
             serde_json::Value::Number(number) => secret && !number.to_string().chars().all(|c| matches!(c, '1' | '-')),
             _ => false,
+        }
+    }
+
+    const PLANTED: &str = "Zq7xY2kW9vB4";
+
+    /// A head's line, its name in any case, with or without the secret.
+    fn any_header() -> impl Strategy<Value = String> {
+        let name = prop_oneof![
+            Just("Authorization"),
+            Just("Proxy-Authorization"),
+            Just("Cookie"),
+            Just("Set-Cookie"),
+            Just("X-Kii-AppKey"),
+            Just("X-Api-Key"),
+            Just("X-Auth-Token"),
+            Just("X-Password"),
+        ];
+        let value = prop_oneof![
+            Just(PLANTED.to_owned()),
+            Just(format!("Bearer {PLANTED}")),
+            Just(format!("Basic {PLANTED}==")),
+            Just(format!("sid={PLANTED}; Path=/")),
+            Just(format!("\"{PLANTED}\", \"{PLANTED}\"")),
+        ];
+        let harmless = prop_oneof![
+            Just("Content-Type: application/json".to_owned()),
+            Just("X-Kii-RequestID:17".to_owned()),
+            Just("Date: a=b".to_owned()),
+        ];
+        let secret = (name, 0usize..3, "[ \t]{0,2}", value).prop_map(|(name, case, blanks, value)| {
+            let name = [name.to_owned(), name.to_ascii_lowercase(), name.to_ascii_uppercase()][case].clone();
+            format!("{name}:{blanks}{value}")
+        });
+        prop_oneof![secret, harmless]
+    }
+
+    fn any_body() -> impl Strategy<Value = String> {
+        let member = prop_oneof![
+            Just("accessToken"),
+            Just("access_token"),
+            Just("refresh_token"),
+            Just("thingPassword"),
+            Just("_password"),
+            Just("client_secret"),
+            Just("appKey"),
+        ];
+        (member, any::<bool>(), 0usize..4).prop_map(|(member, pretty, shape)| {
+            let leaf = serde_json::json!({"a": 1, member: PLANTED, "b": "c:d"});
+            let value = match shape {
+                0 => leaf,
+                1 => serde_json::json!({"mqttEndpoint": {"username": "u", "password": PLANTED, "host": "h"}, "x": [leaf]}),
+                // The service quotes what it was sent.
+                2 => serde_json::json!({"message": leaf.to_string()}),
+                _ => return format!("a=b&{member}={PLANTED}&c=d"),
+            };
+            if pretty { format!("{value:#}") } else { value.to_string() }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_of_a_frame_is_shown_whole_or_cut_off(
+            start in prop_oneof![Just("PUT"), Just("200"), Just(""), Just("GET /x?access_token=Zq7xY2kW9vB4&v=1 HTTP/1.1")],
+            end in prop_oneof![Just("\r\n"), Just("\n")],
+            headers in proptest::collection::vec(any_header(), 0..6),
+            body in any_body(),
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            let mut frame = format!("{start}{end}");
+            for header in headers {
+                frame.push_str(&header);
+                frame.push_str(end);
+            }
+            frame.push_str(end);
+            frame.push_str(&body);
+            let cut = cut.index(frame.len() + 1);
+            for frame in [&frame[..], &frame[..cut]] {
+                let shown = Redacted::new(frame);
+                for text in [shown.to_string(), format!("{shown:?}")] {
+                    prop_assert!(!text.contains(&PLANTED[..4]), "{text}");
+                }
+                prop_assert_eq!(redact(frame.as_bytes()).len(), frame.len());
+            }
         }
     }
 

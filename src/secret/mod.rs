@@ -1,6 +1,12 @@
-//! Values that must not be seen: passwords, tokens, application keys.
+//! Values that must not be seen: passwords, tokens, application keys. [`Secret`] holds one; [`redact()`] and [`Redacted`] take
+//! them out of payloads that are shown, logged or captured.
 
+mod redact;
+
+use std::borrow::Cow;
 use std::fmt;
+
+pub use redact::{Redacted, redact};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -33,6 +39,18 @@ impl<T: Zeroize> Secret<T> {
     /// The value itself. The only way out.
     pub fn expose(&self) -> &T {
         &self.0
+    }
+}
+
+impl Secret<String> {
+    /// `text` with this value, wherever it stands in it, replaced by `[redacted]`: for words of a peer that may repeat what it
+    /// was sent. A value of less than four bytes is left, because its holes would tell more than they hide.
+    pub fn masked_in<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.0.len() >= 4 && text.contains(self.0.as_str()) {
+            Cow::Owned(text.replace(self.0.as_str(), REDACTED))
+        } else {
+            Cow::Borrowed(text)
+        }
     }
 }
 
@@ -98,6 +116,15 @@ mod tests {
         assert!(!shown.contains("hunter2"), "{shown}");
         assert_eq!(json, r#"{"user":"ann","password":"[redacted]"}"#);
         assert_eq!(login.user, "ann");
+    }
+
+    #[test]
+    fn a_value_is_found_in_what_a_peer_says() {
+        let secret = Secret::from("hunter2");
+        assert_eq!(secret.masked_in("hunter2 is wrong, hunter2!"), "[redacted] is wrong, [redacted]!");
+        assert!(matches!(secret.masked_in("wrong"), Cow::Borrowed("wrong")));
+        assert_eq!(Secret::from("a").masked_in("a banana"), "a banana");
+        assert_eq!(Secret::from("").masked_in("a banana"), "a banana");
     }
 
     #[test]

@@ -1,0 +1,66 @@
+//! Headers about the way that a message took, which is not the way that it goes on.
+
+use http::header::{CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName};
+
+/// Those that everybody knows. `Content-Length` is left out by the codec.
+const KNOWN: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Takes them out, and those that `Connection` names (RFC 9110 §7.6.1).
+pub(super) fn remove(headers: &mut HeaderMap) {
+    // Most messages have no `Connection`, and those that have say `keep-alive`.
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&KNOWN) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn left(headers: &[(&'static str, &'static str)]) -> Vec<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        remove(&mut map);
+        map.iter().map(|(name, value)| format!("{name}:{}", value.to_str().expect("ASCII"))).collect()
+    }
+
+    #[test]
+    fn what_is_named_goes_and_all_else_stays() {
+        assert_eq!(left(&[("connection", "keep-alive"), ("keep-alive", "timeout=5"), ("etag", "7")]), ["etag:7"]);
+        let named = [
+            ("connection", "X-One , ,close,, bad name"),
+            ("x-one", "1"),
+            ("x-one", "2"),
+            ("connection", "x-TWO"),
+            ("x-two", "1"),
+            ("x-three", "1"),
+            ("te", "trailers"),
+            ("proxy-authorization", "Basic x"),
+            ("close", "a header may be called that"),
+        ];
+        assert_eq!(left(&named), ["x-three:1"]);
+        assert_eq!(left(&[("authorization", "Bearer x")]), ["authorization:Bearer x"]);
+    }
+}
