@@ -178,13 +178,18 @@ async fn who_may_can() {
         let answer = ask(&world, row, &path, &headers, &body).await;
         assert_eq!(answer.status, row.rightful.1, "{} {path}: {answer:?}", row.method);
         if row.path.ends_with("/states") && row.method == "GET" {
-            assert_eq!(answer.text("power"), "stolen", "the state that the row before has put, and no namesake's");
+            assert_eq!(
+                answer.json()["Lamp"]["power"],
+                "stolen",
+                "the state that the row before has put, and no namesake's"
+            );
         }
     }
     let foreign = &world.foreign;
     let states = format!("/thing-if/apps/{}/targets/thing:{SAME_ID}/states", foreign.app);
     let state = world.http().call("GET", &states, &foreign.lamp.token, "").await;
-    assert_eq!(state.text("secret"), format!("state of lamp in {}", foreign.app), "the namesake has kept its own");
+    let secret = &state.json()["Lamp"]["secret"];
+    assert_eq!(secret, &format!("state of lamp in {}", foreign.app), "the namesake has kept its own");
     world.stop().await;
 }
 

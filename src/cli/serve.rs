@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use http::HeaderValue;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -15,7 +15,7 @@ use crate::cli::output;
 use crate::cli::secret_input::Unquoted;
 use crate::cli::server::{Server, Sockets};
 use crate::cli::server_tls::ServerTls;
-use crate::cloud::{self, AllowedOrigins, Location};
+use crate::cloud::{self, AllowedOrigins, Location, StateHistory};
 use crate::ids::AppId;
 use crate::secret::Secret;
 
@@ -47,6 +47,14 @@ pub(crate) struct Serve {
     /// How long the endpoint of a new installation is answered with 503 and Retry-After, in seconds from 0 to 60.
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = preparation)]
     endpoint_preparation: Duration,
+    /// Past states that a thing with traits keeps, at most 1000000; 0 keeps none.
+    #[arg(long, value_name = "STATES", default_value_t = StateHistory::default().states,
+        value_parser = value_parser!(u32).range(..=1_000_000))]
+    state_history: u32,
+    /// Days for which it keeps them, from 1 to 36500.
+    #[arg(long, value_name = "DAYS", default_value_t = StateHistory::default().days,
+        value_parser = value_parser!(u32).range(1..=36_500))]
+    state_history_days: u32,
     /// A web page whose scripts may read answers over HTTP, as https://app.example. Repeatable. Default: any.
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allowed_origins: Vec<HeaderValue>,
@@ -119,6 +127,7 @@ impl Serve {
                 [] => AllowedOrigins::Any,
                 only => AllowedOrigins::Only(only.to_vec()),
             },
+            state_history: StateHistory { states: self.state_history, days: self.state_history_days },
             ..cloud::Options::default()
         };
         let config = tls.as_ref().map(ServerTls::config);

@@ -19,6 +19,12 @@ pub(crate) fn json(status: StatusCode, body: &(impl Serialize + ?Sized)) -> Resp
     exposed(status, json::to_pretty(body))
 }
 
+/// The bytes that `value` takes inside of `depth` objects: each of its lines is indented by two more spaces for each.
+pub(crate) fn printed_len(value: &(impl Serialize + ?Sized), depth: usize) -> usize {
+    let pretty = json::to_pretty(value);
+    pretty.len() + 2 * depth * pretty.iter().filter(|byte| **byte == b'\n').count()
+}
+
 /// An answer without a body.
 pub(crate) fn empty(status: StatusCode) -> Response {
     status.into_response()

@@ -274,21 +274,6 @@ impl Body {
         self.content_type.as_ref().map_or(b"", HeaderValue::as_bytes)
     }
 
-    /// Checks that the body is `application/json`, or does not say what it is. (`wire` §8)
-    ///
-    /// # Errors
-    /// 501 for one of the `later` types, which belong to operations that are not implemented; 400 for any other.
-    pub(crate) fn require_json(&self, later: &[&str]) -> Result<(), Failure> {
-        let given = self.content_type();
-        if given.is_empty() || media_type::is(given, media_type::JSON) {
-            Ok(())
-        } else if later.iter().any(|known| media_type::is(given, known)) {
-            Err(Failure::not_implemented(&String::from_utf8_lossy(media_type::essence(given))))
-        } else {
-            Err(InvalidBody::MediaType.into())
-        }
-    }
-
     /// Checks that the body is of one of the media types `known`, or does not say what it is. (`wire` §8)
     ///
     /// # Errors

@@ -73,6 +73,11 @@ impl Failure {
         Self::new(ErrorCode::TargetNotFound, format!("Target {target} not found"))
     }
 
+    /// 404: no state of the thing was put.
+    pub(crate) fn state_not_found() -> Self {
+        Self::new(ErrorCode::StateNotFound, "Thing state not found")
+    }
+
     pub(crate) fn thing_not_found(app: &AppId, thing: &ThingId) -> Self {
         Self::no_such_thing(app, "thingID", thing.as_str())
     }

@@ -49,10 +49,10 @@ mod password;
 mod rest;
 mod run;
 mod service;
-#[allow(dead_code)] // states with traits come next
 mod state_change;
+mod state_query;
+mod state_write;
 mod store;
-#[allow(dead_code)] // states with traits come next
 mod thing_state;
 mod throttle;
 mod token;
@@ -64,7 +64,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 pub use apps::{AdminClient, App, CreateAppError, CreatedApp};
-pub use options::{Advertise, AllowedOrigins, Clock, Location, OpenError, Options, PasswordCost};
+pub use options::{Advertise, AllowedOrigins, Clock, Location, OpenError, Options, PasswordCost, StateHistory};
 pub use service::CloudService;
 pub use store::Commits;
 pub use throttle::Logins;
@@ -102,6 +102,7 @@ struct Inner {
     /// In milliseconds.
     endpoint_preparation: i64,
     max_body: usize,
+    state_history: StateHistory,
     clock: Clock,
     identifiers: Identifiers,
     passwords: Passwords,
@@ -129,6 +130,8 @@ impl Cloud {
         if options.command_retention < Duration::from_secs(60) {
             return Err(OpenError::Option { name: "command_retention", problem: "is less than a minute".to_owned() });
         }
+        check("state_history.states", options.state_history.states as usize, 0..=1_000_000)?;
+        check("state_history.days", options.state_history.days as usize, 1..=36_500)?;
         let identifiers = Identifiers::new()?;
         let passwords = Passwords::new(options.password_cost)?;
         let now = options.clock.millis();
@@ -150,6 +153,7 @@ impl Cloud {
             allowed_origins: options.allowed_origins,
             endpoint_preparation,
             max_body: options.max_body,
+            state_history: options.state_history,
             clock: options.clock,
             identifiers,
             passwords,
@@ -225,6 +229,10 @@ impl Cloud {
 
     pub(crate) fn max_body(&self) -> usize {
         self.0.max_body
+    }
+
+    pub(crate) fn state_history(&self) -> StateHistory {
+        self.0.state_history
     }
 
     pub(crate) fn has_app(&self, app: &AppId) -> bool {

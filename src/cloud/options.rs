@@ -67,6 +67,30 @@ impl Default for PasswordCost {
     }
 }
 
+/// How much of their past the aliases of a thing with traits keep: the newest states, all aliases together, that are
+/// not too old. What came first goes first. (`wire` §5)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateHistory {
+    /// States of one thing. Default 10,000, at most 1,000,000; 0 keeps no history, and queries are answered 409. A state
+    /// takes its JSON, at most 10 KB, and about 150 bytes.
+    pub states: u32,
+    /// Days, by the times of the states. Default 30, range 1 to 36,500.
+    pub days: u32,
+}
+
+impl Default for StateHistory {
+    fn default() -> Self {
+        Self { states: 10_000, days: 30 }
+    }
+}
+
+impl StateHistory {
+    /// The time of the oldest state that is kept, in milliseconds since 1970.
+    pub(crate) fn oldest(self, now: i64) -> i64 {
+        now.saturating_sub(i64::from(self.days) * 86_400_000)
+    }
+}
+
 /// Where the cloud reads the time. Default: the system's clock.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
@@ -138,6 +162,8 @@ pub struct Options {
     /// For how long a command can be read after it was posted. Default 90 days, at least 1 minute. Older ones are removed
     /// within the hour, by [`Cloud::run`](super::Cloud::run). Of one thing the newest 10,000 commands are kept at most.
     pub command_retention: Duration,
+    /// How much of their past things with traits keep.
+    pub state_history: StateHistory,
     /// Where the time is read.
     pub clock: Clock,
 }
@@ -158,6 +184,7 @@ impl Default for Options {
             max_body: 65_536,
             store_queue: 4_096,
             command_retention: Duration::from_secs(90 * 24 * 60 * 60),
+            state_history: StateHistory::default(),
             clock: Clock::default(),
         }
     }

@@ -25,6 +25,7 @@ mod predicate;
 mod principal;
 mod push;
 mod state;
+mod state_query;
 mod trigger;
 
 use open_text::open_text;
@@ -49,6 +50,10 @@ pub use predicate::{Clause, Predicate, TriggersWhen};
 pub use principal::{InvalidPrincipal, Principal};
 pub use push::{MAX_PUSH_LEN, Push, TopicMessage};
 pub use state::{BulkStates, MAX_STATE_LEN, State, TimedState, TraitStates};
+pub use state_query::{
+    Aggregated, Aggregation, AggregationFunction, FieldType, GroupedStates, HistoryStates, MAX_AGGREGATIONS,
+    QueryClause, StateGroup, StateQuery, TimeRange,
+};
 pub use trigger::{
     ServerCode, ServerCodeError, ServerCodeResult, Trigger, TriggerCommand, TriggerCreated, TriggerRequest,
     TriggerTarget, Triggers,

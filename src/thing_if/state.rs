@@ -71,6 +71,16 @@ pub struct BulkStates {
     pub states: Vec<TimedState>,
 }
 
+impl BulkStates {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`InvalidBody`] when it is not an object with an array of states.
+    pub fn from_json(body: &[u8]) -> Result<Self, InvalidBody> {
+        json::from_slice(body)
+    }
+}
+
 /// One state of [`BulkStates`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TimedState {

@@ -140,6 +140,7 @@ const BY_KEY_AND_PASSWORD: [&str; 12] = [
 ];
 
 const STATES: &str = "/thing-if/apps/{app}/targets/{target}/states";
+const STATES_OF_ALIAS: &str = "/thing-if/apps/{app}/targets/{target}/states/aliases/{alias}";
 const COMMANDS: &str = "/thing-if/apps/{app}/targets/{target}/commands";
 const COMMAND: &str = "/thing-if/apps/{app}/targets/{target}/commands/{command}";
 const RESULTS: &str = "/thing-if/apps/{app}/targets/{target}/commands/{command}/action-results";
@@ -174,9 +175,59 @@ const GENERAL: &[Row] = &[
         method: "PUT",
         route: STATES,
         path: "/thing-if/apps/{app}/targets/thing:{thing}/states",
-        media_type: JSON,
+        media_type: "application/vnd.kii.MultipleTraitState+json",
+        body: r#"{"Lamp":{"power":"stolen"}}"#,
+        rightful: (Rightful::Thing, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "PATCH",
+        route: STATES,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/states",
+        media_type: "application/vnd.kii.MultipleTraitStatePatch+json",
+        body: r#"{"Lamp":{"power":"stolen"}}"#,
+        rightful: (Rightful::Thing, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "POST",
+        route: "/thing-if/apps/{app}/targets/{target}/states-bulk",
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/states-bulk",
+        media_type: "application/vnd.kii.StatePatchBulkUploadRequest+json",
+        body: r#"{"states":[{"generatedAt":1,"payload":{"Lamp":{"power":"late"}}}]}"#,
+        rightful: (Rightful::Thing, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "PUT",
+        route: STATES_OF_ALIAS,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/states/aliases/Lamp",
+        media_type: "application/vnd.kii.TraitState+json",
         body: r#"{"power":"stolen"}"#,
         rightful: (Rightful::Thing, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "GET",
+        route: STATES_OF_ALIAS,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/states/aliases/Lamp",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Owner, 200),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "POST",
+        route: "/thing-if/apps/{app}/targets/{target}/states/aliases/{alias}/query",
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/states/aliases/Lamp/query",
+        media_type: "application/vnd.kii.TraitStateQueryRequest+json",
+        body: r#"{"query":{"clause":{"type":"all"}}}"#,
+        rightful: (Rightful::Owner, 200),
         strangers: BY_TOKEN,
         elsewhere: "404 TARGET_NOT_FOUND",
     },

@@ -15,6 +15,8 @@ use tokio::sync::oneshot;
 
 use crate::cloud_support::{APP, BY_OWNER, KEY, OTHER_APP, OTHER_KEY, Road, Served, basic, options};
 
+const TRAIT_STATE: &str = "application/vnd.kii.TraitState+json";
+
 /// The id of the lamp, in both applications.
 pub(crate) const SAME_ID: &str = "th.00000000same-0000-0000-0000-00000000";
 
@@ -27,9 +29,9 @@ pub(crate) struct Side {
     pub(crate) owner: (String, String),
     /// Of the kettle.
     pub(crate) neighbour: (String, String),
-    /// Its vendor thing id and its thing id are those of the other application's lamp.
+    /// Its vendor thing id and its thing id are those of the other application's lamp. It has traits.
     pub(crate) lamp: Thing,
-    /// Only its vendor thing id is.
+    /// Only its vendor thing id is. It has none.
     pub(crate) kettle: Thing,
     /// Behind the lamp, and its owner's: the thing id and the token.
     pub(crate) bulb: (String, String),
@@ -107,8 +109,15 @@ impl Side {
             assert_eq!(made.status, 200, "{made:?}");
             let (id, token) = (made.text("thingID"), made.text("accessToken"));
             let states = format!("/thing-if/apps/{app}/targets/thing:{id}/states");
-            let state = json!({"secret": format!("state of {vendor} in {app}")}).to_string();
-            assert_eq!(http.call("PUT", &states, &token, &state).await.status, 201);
+            let state = json!({"secret": format!("state of {vendor} in {app}")});
+            if vendor == "lamp" {
+                let bearer = format!("Bearer {token}");
+                let headers = [("Authorization", bearer.as_str()), ("Content-Type", TRAIT_STATE)];
+                let path = format!("{states}/aliases/Lamp");
+                assert_eq!(http.send("PUT", &path, &headers, &state.to_string()).await.status, 201);
+            } else {
+                assert_eq!(http.call("PUT", &states, &token, &state.to_string()).await.status, 201);
+            }
             let endpoint = made.json()["mqttEndpoint"].clone();
             things.push(Thing { vendor, id, token, endpoint, registration: String::new() });
         }
@@ -234,7 +243,8 @@ fn rename_lamp(data: &Path, mut side: Side) -> Side {
     for (table, column, prefix) in [
         ("things", "thing_id", ""),
         ("thing_owners", "thing_id", ""),
-        ("thing_states", "thing_id", ""),
+        ("alias_states", "thing_id", ""),
+        ("state_history", "thing_id", ""),
         ("commands", "thing_id", ""),
         ("end_nodes", "gateway_id", ""),
         ("access_tokens", "principal", "thing:"),

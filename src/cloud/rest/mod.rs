@@ -9,6 +9,7 @@ mod mqtt_endpoint;
 mod oauth2;
 mod onboardings;
 mod ownership;
+mod state_query;
 mod states;
 mod thing_fields;
 mod thing_query;
@@ -46,6 +47,7 @@ pub(crate) fn router(cloud: Cloud) -> Router {
         .merge(oauth2::routes())
         .merge(onboardings::routes())
         .merge(states::routes())
+        .merge(state_query::routes())
         .merge(commands::routes())
         .merge(action_results::routes())
         .fallback(not_found)

@@ -43,7 +43,7 @@ impl StoreError {
     }
 
     /// A column that does not hold what the schema says.
-    pub(super) fn column(index: usize, expected: &str) -> Self {
+    pub(crate) fn column(index: usize, expected: &str) -> Self {
         Self::new(StoreErrorKind::Failed, format!("column {index} is not {expected}"))
     }
 }

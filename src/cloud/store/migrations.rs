@@ -1,7 +1,7 @@
 //! The schema, as the steps that lead to it. A step that was ever released is never edited; a new one is appended.
 
 /// Each entry raises the schema by one version; the first makes version 1.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6];
 
 const V1: &str = "
 CREATE TABLE users (
@@ -152,4 +152,29 @@ CREATE INDEX thing_owners_by_owner ON thing_owners (app_id, owner, thing_id);
 ALTER TABLE access_tokens ADD COLUMN refresh_hash BYTEA;
 
 CREATE UNIQUE INDEX access_tokens_by_refresh ON access_tokens (refresh_hash);
+";
+
+/// States with traits, and their history.
+const V6: &str = "
+CREATE TABLE alias_states (
+    app_id TEXT NOT NULL,
+    thing_id TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    state TEXT NOT NULL,
+    generated_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, thing_id, alias)
+);
+
+CREATE TABLE state_history (
+    app_id TEXT NOT NULL,
+    thing_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    alias TEXT NOT NULL,
+    generated_at BIGINT NOT NULL,
+    firmware_version TEXT,
+    state TEXT NOT NULL,
+    PRIMARY KEY (app_id, thing_id, seq)
+);
+
+CREATE INDEX state_history_by_time ON state_history (app_id, thing_id, alias, generated_at, seq);
 ";

@@ -5,6 +5,7 @@
 //! parameters are `$1`, `$2`, …; types are TEXT, BIGINT and BYTEA; conflicts go through `ON CONFLICT`; there are no
 //! implicit row ids.
 
+pub(crate) mod alias_states;
 pub(crate) mod apps;
 pub(crate) mod commands;
 pub(crate) mod end_nodes;
@@ -13,6 +14,7 @@ pub(crate) mod installations;
 mod migrations;
 mod reader;
 mod sqlite;
+pub(crate) mod state_history;
 pub(crate) mod states;
 #[cfg(test)]
 mod tests;

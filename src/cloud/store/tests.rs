@@ -31,7 +31,8 @@ async fn put(store: &Arc<dyn Store>, id: &'static str, state: &'static str) -> R
 }
 
 async fn get(store: &Arc<dyn Store>, id: &'static str) -> Option<String> {
-    store.read(move |sql: &mut dyn Sql| states::get(sql, &app(), &thing(id))).await.expect("readable")
+    let get = move |sql: &mut dyn Sql| states::get(sql, &app(), &thing(id));
+    store.read(get).await.expect("readable").map(|(state, _)| state)
 }
 
 /// Polls `future` once, which queues its job; it is awaited later.
@@ -331,7 +332,7 @@ async fn a_full_disk_fails_who_needs_room_and_every_answer_stays_true() {
     for (one, i) in all.into_iter().zip(0_i64..) {
         let answered: Result<states::Put, StoreError> = one.await;
         let read = move |sql: &mut dyn Sql| states::get(sql, &app(), &thing(&format!("t{i}")));
-        let found: Option<String> = store.read(read).await.expect("readable");
+        let found: Option<(String, i64)> = store.read(read).await.expect("readable");
         assert_eq!(answered.is_ok(), found.is_some(), "t{i}: {answered:?}");
         if let Err(error) = answered {
             // SQLite gives up the whole transaction, so those before it in the batch are told to try again.

@@ -156,6 +156,19 @@ pub(crate) fn update(sql: &mut dyn Sql, app: &AppId, thing: &Thing) -> Result<()
     Ok(())
 }
 
+/// The firmware version of `thing` and the interval by which its history is grouped, where they are known.
+pub(crate) fn version_and_interval(
+    sql: &mut dyn Sql,
+    app: &AppId,
+    thing: &ThingId,
+) -> Result<(Option<String>, Option<String>), StoreError> {
+    let row = sql.query_one(
+        "SELECT firmware_version, data_grouping_interval FROM things WHERE app_id = $1 AND thing_id = $2",
+        &[app.as_str().into(), thing.as_str().into()],
+    )?;
+    row.map_or(Ok((None, None)), |mut row| Ok((row.optional_text(0)?, row.optional_text(1)?)))
+}
+
 /// Stores the firmware version that a thing reports.
 pub(crate) fn set_firmware_version(
     sql: &mut dyn Sql,
@@ -264,6 +277,8 @@ pub(crate) fn delete(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<
     for own in [
         "DELETE FROM thing_owners WHERE app_id = $1 AND thing_id = $2",
         "DELETE FROM thing_states WHERE app_id = $1 AND thing_id = $2",
+        "DELETE FROM alias_states WHERE app_id = $1 AND thing_id = $2",
+        "DELETE FROM state_history WHERE app_id = $1 AND thing_id = $2",
         "DELETE FROM commands WHERE app_id = $1 AND thing_id = $2",
         "DELETE FROM things WHERE app_id = $1 AND thing_id = $2",
     ] {
