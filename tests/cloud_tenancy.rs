@@ -17,7 +17,7 @@ mod raw_mqtt;
 use std::collections::BTreeSet;
 
 use cloud_support::Answer;
-use rows::{ROWS, Rightful, Row, STRANGERS, Stranger};
+use rows::{MAY, ROWS, Rightful, Row, STRANGERS, Stranger};
 use syn::visit::Visit;
 use world::{SAME_ID, Side, Thing, World};
 
@@ -143,7 +143,7 @@ async fn no_stranger_reaches_anything_over_http() {
     let world = World::start().await;
     let World { home, foreign, .. } = &world;
     for row in ROWS {
-        for (stranger, expected) in STRANGERS.into_iter().zip(row.strangers) {
+        for (stranger, expected) in STRANGERS.into_iter().zip(row.strangers).filter(|(_, told)| *told != MAY) {
             // Where a password is asked for, whoever names the other application has this one's, and the reverse: a right
             // password in the wrong place.
             let is_login = row.route.ends_with("/oauth2/token");

@@ -115,6 +115,14 @@ impl Call {
         }
     }
 
+    /// As [`Call::caller`]; who shows the application's key and no token is anybody.
+    pub(crate) fn caller_or_anybody(&self, sql: &mut dyn Sql) -> Result<Caller, Failure> {
+        match &self.authorization {
+            Authorization::Absent | Authorization::Basic(..) if self.knows_app_key => Ok(Caller::Anonymous),
+            _ => self.caller(sql),
+        }
+    }
+
     /// Checks that the caller may use `thing`, and says who it is.
     ///
     /// # Errors

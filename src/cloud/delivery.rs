@@ -33,7 +33,7 @@ impl Cloud {
         let Ok(permit) = self.unrecorded().acquire_owned().await else { return };
         let mut state = CommandState::SendFailed;
         for topic in &topics {
-            match self.pusher().push(topic, payload.clone()).await {
+            match self.push(topic, payload.clone()).await {
                 PushOutcome::Queued => state = CommandState::Delivered,
                 outcome => tracing::debug!(%command, %thing, ?outcome, "command not delivered"),
             }
@@ -59,7 +59,7 @@ impl Cloud {
     /// Tells a command's issuer that its thing has reported: to whoever is connected, once, unrecorded.
     pub(crate) async fn tell_issuer(&self, topics: &[ClientId], payload: Bytes) {
         for topic in topics {
-            let outcome = self.pusher().push(topic, payload.clone()).await;
+            let outcome = self.push(topic, payload.clone()).await;
             tracing::debug!(%topic, ?outcome, "issuer told of results");
         }
     }

@@ -63,6 +63,16 @@ impl Identifiers {
         Uuid::new_v4().to_string()
     }
 
+    /// Of an object in a bucket: a UUID, version 4.
+    pub(crate) fn object_id() -> String {
+        Self::registration_id()
+    }
+
+    /// Of a message that is pushed: a UUID, version 4.
+    pub(crate) fn push_message_id() -> String {
+        Self::registration_id()
+    }
+
     /// Exactly 23 characters of `[A-Za-z0-9]`: the longest client identifier that MQTT 3.1 knows.
     pub(crate) fn mqtt_topic() -> ClientId {
         ClientId::new(from_alphabet(ALPHANUMERIC, 23)).expect("letters and digits are allowed")

@@ -28,6 +28,7 @@
 
 mod answer;
 mod apps;
+mod bucket_query;
 mod call;
 mod caller;
 #[allow(dead_code)] // the conditions of triggers come with the triggers
@@ -39,6 +40,7 @@ mod delivery;
 mod directory;
 mod endpoint_key;
 mod failure;
+mod fan_out;
 pub mod http;
 mod id_page;
 mod identifiers;
@@ -64,6 +66,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 pub use apps::{AdminClient, App, CreateAppError, CreatedApp};
+pub use fan_out::Pushes;
 pub use options::{Advertise, AllowedOrigins, Clock, Location, OpenError, Options, PasswordCost, StateHistory};
 pub use service::CloudService;
 pub use store::Commits;
@@ -76,6 +79,7 @@ use crate::thing_if::MqttEndpoint;
 use apps::Apps;
 use data_directory::DataDirectory;
 use endpoint_key::EndpointKey;
+use fan_out::FanOut;
 use identifiers::Identifiers;
 use password::Passwords;
 use store::installations::Installation;
@@ -112,6 +116,7 @@ struct Inner {
     unrecorded: Arc<Semaphore>,
     command_retention: Duration,
     closing: watch::Sender<bool>,
+    fan_out: FanOut,
 }
 
 impl Cloud {
@@ -163,6 +168,7 @@ impl Cloud {
             unrecorded: Arc::new(Semaphore::new(delivery::MAX_UNRECORDED as usize)),
             command_retention: options.command_retention,
             closing: watch::Sender::new(false),
+            fan_out: FanOut::default(),
         })))
     }
 
@@ -186,6 +192,7 @@ impl Cloud {
     /// closed. Requests that come later are answered 503. Stop serving first.
     pub async fn close(&self) {
         self.0.closing.send_replace(true);
+        self.0.fan_out.close();
         // Never returned: nothing is pushed any more. An error says that another `close` has them.
         if let Ok(all) = self.unrecorded().acquire_many_owned(delivery::MAX_UNRECORDED).await {
             all.forget();
@@ -216,6 +223,10 @@ impl Cloud {
 
     pub(crate) fn pusher(&self) -> &dyn Pusher {
         &*self.0.pusher
+    }
+
+    fn fan_out(&self) -> &FanOut {
+        &self.0.fan_out
     }
 
     pub(crate) fn unrecorded(&self) -> Arc<Semaphore> {

@@ -72,11 +72,11 @@ pub(crate) fn limit(given: Option<&str>) -> Result<i64, Failure> {
 }
 
 /// Keys are `[A-Za-z0-9_-]` alone, so that they can stand in a topic. (`wire` §3)
-fn write_key(place: i64) -> String {
+pub(crate) fn write_key(place: i64) -> String {
     URL_SAFE_NO_PAD.encode(place.to_be_bytes())
 }
 
-fn read_key(key: &str) -> Option<i64> {
+pub(crate) fn read_key(key: &str) -> Option<i64> {
     let bytes = URL_SAFE_NO_PAD.decode(key).ok()?;
     Some(i64::from_be_bytes(bytes.try_into().ok()?)).filter(|place| *place > 0)
 }

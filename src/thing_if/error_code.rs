@@ -55,6 +55,7 @@ codes! {
     InvalidJson = "INVALID_JSON", BAD_REQUEST;
     InvalidDataType = "INVALID_DATA_TYPE", BAD_REQUEST;
     MissingData = "MISSING_DATA", BAD_REQUEST;
+    InvalidObjectId = "INVALID_OBJECT_ID", BAD_REQUEST;
     InvalidBucket = "INVALID_BUCKET", BAD_REQUEST;
     WrongCommand = "WRONG_COMMAND", BAD_REQUEST;
     WrongTrigger = "WRONG_TRIGGER", BAD_REQUEST;

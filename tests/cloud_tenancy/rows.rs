@@ -1,5 +1,7 @@
 //! Every route, what it asks for, and what each stranger is told there.
 
+#[path = "rows_push.rs"]
+mod push;
 #[path = "rows_things.rs"]
 mod things;
 #[path = "rows_users.rs"]
@@ -64,7 +66,7 @@ pub(crate) enum Rightful {
 
 /// One route and method, or one way to use it. In `path` and `body`, names in braces are filled in: `{app} {thing} {vendor}
 /// {command} {installation} {registration} {owner} {login} {user_password} {thing_password} {node} {node_vendor}
-/// {node_password}`.
+/// {node_password} {object}`.
 #[derive(Clone, Copy)]
 pub(crate) struct Row {
     pub(crate) method: &'static str,
@@ -152,9 +154,22 @@ const THING: &str = "/api/apps/{app}/things/{thing}";
 
 const JSON: &str = "application/json";
 
+/// In place of what a stranger is told, who is none at this row: it may.
+pub(crate) const MAY: &str = "may";
+
 /// Every row, in the order in which it is also tried by who may.
-pub(crate) const ROWS: &[Row] =
-    &concat::<{ things::ROWS.len() + GENERAL.len() + users::ROWS.len() }>(&[things::ROWS, GENERAL, users::ROWS]);
+pub(crate) const ROWS: &[Row] = &concat::<{ len(PARTS) }>(PARTS);
+
+const PARTS: &[&[Row]] = &[things::ROWS, push::APP, push::USER, push::THING, push::OTHERS, GENERAL, users::ROWS];
+
+const fn len(parts: &[&[Row]]) -> usize {
+    let (mut len, mut part) = (0, 0);
+    while part < parts.len() {
+        len += parts[part].len();
+        part += 1;
+    }
+    len
+}
 
 const fn concat<const N: usize>(parts: &[&[Row]]) -> [Row; N] {
     let (mut all, mut at, mut part) = ([parts[0][0]; N], 0, 0);

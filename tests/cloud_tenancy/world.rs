@@ -75,6 +75,7 @@ impl Side {
             .replace("{installation}", thing.text("installationID"))
             .replace("{registration}", &thing.registration)
             .replace("{owner}", &self.owner.0)
+            .replace("{object}", &format!("object-of-{}", self.app))
             .replace("{login}", "ann")
             .replace("{user_password}", &secrets.user_password("ann"))
             .replace("{node}", &self.bulb.0)
@@ -144,6 +145,17 @@ impl Side {
             http.send("POST", &format!("/api/apps/{app}/oauth2/token"), &headers, &body).await.text("access_token")
         };
         let (admin, anybody) = (token(ADMIN, &admin_secret(app)).await, token(app, key).await);
+        let lamps = format!("things/{}/", lamp.id);
+        for (scope, manager) in [("", &admin), ("users/me/", &owner.1), (lamps.as_str(), &owner.1)] {
+            let path = format!("/api/apps/{app}/{scope}buckets/shared/objects/object-of-{app}");
+            let object = json!({"note": format!("state of a bucket of {app}")}).to_string();
+            assert_eq!(http.call("PUT", &path, &owner.1, &object).await.status, 201, "{path}");
+            let path = format!("/api/apps/{app}/{scope}topics/news");
+            assert_eq!(http.call("PUT", &path, manager, "").await.status, 204, "{path}");
+        }
+        let subscribed =
+            format!("/api/apps/{app}/{lamps}buckets/shared/filters/all/push/subscriptions/things/{}", lamp.id);
+        assert_eq!(http.call("PUT", &subscribed, &lamp.token, "").await.status, 204);
         Self { app, key, owner, neighbour, lamp, kettle, bulb, command, admin, anybody }
     }
 }
@@ -249,6 +261,11 @@ fn rename_lamp(data: &Path, mut side: Side) -> Side {
         ("end_nodes", "gateway_id", ""),
         ("access_tokens", "principal", "thing:"),
         ("installations", "principal", "thing:"),
+        ("buckets", "scope", "thing:"),
+        ("objects", "scope", "thing:"),
+        ("topics", "scope", "thing:"),
+        ("push_subscriptions", "scope", "thing:"),
+        ("push_subscriptions", "subscriber", "thing:"),
     ] {
         let sql = format!("UPDATE {table} SET {column} = ?1 WHERE {column} = ?2 AND app_id = ?3");
         let (new, old) = (format!("{prefix}{SAME_ID}"), format!("{prefix}{old}"));

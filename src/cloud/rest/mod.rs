@@ -1,20 +1,28 @@
 //! The REST surface: a file for each resource, each with its routes. (`wire` §4, §5)
 
 mod action_results;
+mod buckets;
 mod commands;
 mod end_nodes;
 mod firmware;
 mod installations;
+mod messages;
 mod mqtt_endpoint;
 mod oauth2;
+mod object_query;
+mod object_version;
+mod objects;
 mod onboardings;
 mod ownership;
+mod scope;
 mod state_query;
 mod states;
+mod subscriptions;
 mod thing_fields;
 mod thing_query;
 mod thing_type;
 mod things;
+mod topics;
 mod user;
 mod users;
 mod vendor_thing_id;
@@ -44,6 +52,12 @@ pub(crate) fn router(cloud: Cloud) -> Router {
         .merge(thing_type::routes())
         .merge(installations::routes())
         .merge(mqtt_endpoint::routes())
+        .merge(buckets::routes())
+        .merge(objects::routes())
+        .merge(subscriptions::routes())
+        .merge(object_query::routes())
+        .merge(topics::routes())
+        .merge(messages::routes())
         .merge(oauth2::routes())
         .merge(onboardings::routes())
         .merge(states::routes())

@@ -37,7 +37,7 @@ pub(super) fn routes() -> Router<Cloud> {
 ///
 /// # Errors
 /// As [`Call::caller`]; 404 `USER_NOT_FOUND` when there is none. `me` is for users alone.
-fn find(sql: &mut dyn Sql, call: &Call) -> Result<(User, Caller), Failure> {
+pub(super) fn find(sql: &mut dyn Sql, call: &Call) -> Result<(User, Caller), Failure> {
     let caller = call.caller(sql)?;
     let named = call.param("user");
     let (field, value) = match named.split_once(':') {

@@ -1,7 +1,7 @@
 //! The schema, as the steps that lead to it. A step that was ever released is never edited; a new one is appended.
 
 /// Each entry raises the schema by one version; the first makes version 1.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7];
 
 const V1: &str = "
 CREATE TABLE users (
@@ -177,4 +177,54 @@ CREATE TABLE state_history (
 );
 
 CREATE INDEX state_history_by_time ON state_history (app_id, thing_id, alias, generated_at, seq);
+";
+
+/// Buckets with objects, topics, and who is told of them. A scope is `app` or a principal.
+const V7: &str = "
+CREATE TABLE buckets (
+    app_id TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    bucket_id TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    last_version BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, scope, bucket_id)
+);
+
+CREATE TABLE objects (
+    app_id TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    bucket_id TEXT NOT NULL,
+    object_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    owner TEXT NOT NULL,
+    data_type TEXT NOT NULL,
+    fields TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    modified_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, scope, bucket_id, object_id),
+    UNIQUE (app_id, scope, bucket_id, seq)
+);
+
+CREATE TABLE topics (
+    app_id TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    topic_id TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, scope, topic_id)
+);
+
+CREATE TABLE push_subscriptions (
+    app_id TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    subscriber TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, scope, kind, name, subscriber)
+);
+
+CREATE INDEX push_subscriptions_of_a_subscriber ON push_subscriptions (app_id, subscriber);
 ";

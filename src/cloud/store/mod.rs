@@ -7,19 +7,23 @@
 
 pub(crate) mod alias_states;
 pub(crate) mod apps;
+pub(crate) mod buckets;
 pub(crate) mod commands;
 pub(crate) mod end_nodes;
 mod error;
 pub(crate) mod installations;
 mod migrations;
+pub(crate) mod objects;
 mod reader;
 mod sqlite;
 pub(crate) mod state_history;
 pub(crate) mod states;
+pub(crate) mod subscriptions;
 #[cfg(test)]
 mod tests;
 pub(crate) mod things;
 pub(crate) mod tokens;
+pub(crate) mod topics;
 pub(crate) mod users;
 mod value;
 mod writer;

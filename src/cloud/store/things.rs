@@ -1,6 +1,6 @@
 //! Things, and who owns them.
 
-use super::{Row, Sql, StoreError, end_nodes};
+use super::{Row, Sql, StoreError, buckets, end_nodes};
 use crate::ids::{AppId, ThingId, VendorThingId};
 use crate::thing_if::Principal;
 
@@ -264,9 +264,10 @@ pub(crate) fn remove_owner(
     Ok(removed > 0)
 }
 
-/// Removes `thing` and everything that is its own: owners, tokens, installations, state, commands, its place behind a
-/// gateway. What was behind it stays, and is behind nothing.
+/// Removes `thing` and everything that is its own: owners, tokens, installations, state, commands, what is in its scope,
+/// its place behind a gateway. What was behind it stays, and is behind nothing.
 pub(crate) fn delete(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<(), StoreError> {
+    buckets::delete_scope(sql, app, &Principal::Thing(thing.clone()))?;
     let principal = Principal::Thing(thing.clone()).to_string();
     for own in [
         "DELETE FROM access_tokens WHERE app_id = $1 AND principal = $2",

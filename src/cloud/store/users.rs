@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Sql, StoreError};
+use super::{Sql, StoreError, buckets};
 use crate::ids::{AppId, UserId};
 use crate::thing_if::Principal;
 
@@ -135,8 +135,9 @@ pub(crate) fn set_password(
     Ok(())
 }
 
-/// Removes `user` and everything that is its own: tokens, installations, and that it owns things.
+/// Removes `user` and everything that is its own: tokens, installations, what is in its scope, and that it owns things.
 pub(crate) fn delete(sql: &mut dyn Sql, app: &AppId, user: &UserId) -> Result<(), StoreError> {
+    buckets::delete_scope(sql, app, &Principal::User(user.clone()))?;
     let principal = Principal::User(user.clone()).to_string();
     for own in [
         "DELETE FROM access_tokens WHERE app_id = $1 AND principal = $2",

@@ -1,0 +1,284 @@
+//! `{scope}/buckets/{B}/query`: the objects of a bucket that meet a condition. Kii Cloud's, HTTPS only. (`wire` §5)
+//!
+//! Objects are looked at in their order of creation, some hundred at a time, so that others read in between. Without an
+//! order a page ends early when 10,000 were looked at; with one, and when objects are counted, the bucket may have 100,000.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::buckets;
+use super::objects::shown;
+use super::scope::{Access, Scope};
+use crate::cloud::bucket_query::{ObjectClause, SortKey};
+use crate::cloud::call::{Body, Call};
+use crate::cloud::command::len_in_list;
+use crate::cloud::failure::Failure;
+use crate::cloud::page::{read_key, write_key};
+use crate::cloud::store::Sql;
+use crate::cloud::store::buckets::{self as bucket_rows, Bucket};
+use crate::cloud::store::objects;
+use crate::cloud::{Cloud, answer};
+use crate::thing_if::json as dialect;
+
+const REQUEST: &str = "application/vnd.kii.QueryRequest+json";
+/// Objects on a page, at most and when the request does not say.
+const MAX_PAGE: i64 = 200;
+/// Objects that are read at once.
+const CHUNK: i64 = 200;
+/// Objects that are looked at for one page without an order.
+const MAX_SCANNED: usize = 10_000;
+/// Objects of a bucket that can be put in order or counted.
+const MAX_SORTED: usize = 100_000;
+/// The furthest that a query with an order can be paged.
+const MAX_OFFSET: i64 = 10_000;
+
+pub(super) fn routes() -> Router<Cloud> {
+    Router::new()
+        .route("/api/apps/{app}/buckets/{bucket}/query", post(query))
+        .route("/api/apps/{app}/users/{user}/buckets/{bucket}/query", post(query))
+        .route("/api/apps/{app}/things/{thing}/buckets/{bucket}/query", post(query))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Query {
+    #[serde(default)]
+    bucket_query: BucketQuery,
+    #[serde(default)]
+    best_effort_limit: Option<Value>,
+    #[serde(default)]
+    pagination_key: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BucketQuery {
+    #[serde(default)]
+    clause: Option<ObjectClause>,
+    #[serde(default)]
+    order_by: Option<String>,
+    #[serde(default)]
+    descending: Option<bool>,
+    #[serde(default)]
+    aggregations: Vec<Aggregation>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Aggregation {
+    r#type: AggregationType,
+    put_aggregation_into: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum AggregationType {
+    Count,
+}
+
+/// What a query asks for, checked.
+struct Search {
+    clause: ObjectClause,
+    order: Option<(String, bool)>,
+    limit: i64,
+    /// The place of the last object before the page, or how many come before it.
+    after: i64,
+}
+
+async fn query(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Response, Failure> {
+    body.require_one_of(&[REQUEST])?;
+    let Query { bucket_query, best_effort_limit, pagination_key } = dialect::from_slice(&body.bytes)?;
+    let clause = bucket_query.clause.unwrap_or(ObjectClause::All);
+    clause.check().map_err(|error| Failure::invalid(error.to_string()))?;
+    let order = bucket_query.order_by.map(|field| (field, bucket_query.descending.unwrap_or(false)));
+    let search = Search {
+        limit: limit(best_effort_limit)?,
+        after: match pagination_key {
+            None => 0,
+            Some(key) => read_key(&key)
+                .filter(|after| order.is_none() || *after <= MAX_OFFSET)
+                .ok_or_else(|| Failure::invalid("`paginationKey` is not one that was given out"))?,
+        },
+        clause,
+        order,
+    };
+    let find = move |sql: &mut dyn Sql| {
+        let (scope, _) = Scope::of(sql, &call, Access::Read)?;
+        let bucket = buckets::named(&call, &scope);
+        if bucket_rows::exists(sql, &bucket)? { Ok(bucket) } else { Err(buckets::not_found(&call, &scope)) }
+    };
+    let bucket = cloud.store().read(find).await?;
+    if !bucket_query.aggregations.is_empty() {
+        let count = count(&cloud, &bucket, &search.clause).await?;
+        let all =
+            bucket_query.aggregations.into_iter().map(|Aggregation { r#type, put_aggregation_into }| match r#type {
+                AggregationType::Count => (put_aggregation_into, Value::from(count)),
+            });
+        return Ok(answer::json(StatusCode::OK, &json!({"aggregations": all.collect::<Map<_, _>>()})));
+    }
+    let (results, next) = match &search.order {
+        None => in_sequence(&cloud, &bucket, &search).await?,
+        Some((field, descending)) => in_order(&cloud, &bucket, &search, field, *descending).await?,
+    };
+    let mut answered = Map::new();
+    answered.insert("queryDescription".into(), described(&search).into());
+    answered.insert("results".into(), results.into());
+    if let Some(next) = next {
+        answered.insert("nextPaginationKey".into(), write_key(next).into());
+    }
+    Ok(answer::json(StatusCode::OK, &answered))
+}
+
+fn limit(given: Option<Value>) -> Result<i64, Failure> {
+    let number = match &given {
+        None | Some(Value::Null) => return Ok(MAX_PAGE),
+        Some(Value::Number(number)) => number.as_i64(),
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(_) => None,
+    };
+    match number {
+        Some(0) => Ok(MAX_PAGE),
+        Some(number) if number > 0 => Ok(number.min(MAX_PAGE)),
+        _ => Err(Failure::invalid("`bestEffortLimit` is not a number from 0")),
+    }
+}
+
+/// A few hundred characters at most: it only tells how the query was understood.
+fn described(search: &Search) -> String {
+    let order = search
+        .order
+        .as_ref()
+        .map(|(field, descending)| format!(" ORDER BY {field} {}", if *descending { "DESC" } else { "ASC" }));
+    format!("WHERE ( {} ){}", search.clause, order.unwrap_or_default()).chars().take(400).collect()
+}
+
+async fn read_chunk(cloud: &Cloud, bucket: &Bucket, after: i64) -> Result<Vec<objects::Object>, Failure> {
+    let bucket = bucket.clone();
+    cloud.store().read(move |sql: &mut dyn Sql| objects::list(sql, &bucket, after, CHUNK).map_err(Failure::from)).await
+}
+
+/// A page that is being filled: it ends at its limit in objects and in bytes.
+struct Page<'s> {
+    search: &'s Search,
+    results: Vec<Value>,
+    len: usize,
+}
+
+impl<'s> Page<'s> {
+    fn new(search: &'s Search) -> Self {
+        Self { search, results: Vec::new(), len: 0 }
+    }
+
+    /// `false` when `object` is for the next page.
+    fn add(&mut self, mut object: Map<String, Value>) -> bool {
+        let mut distances = Map::new();
+        self.search.clause.distances(&object, &mut distances);
+        if !distances.is_empty() {
+            object.insert("_calculated".into(), distances.into());
+        }
+        let len = len_in_list(&object);
+        let is_full = self.results.len() as i64 == self.search.limit;
+        if is_full || (self.len + len > answer::MAX_LEN && !self.results.is_empty()) {
+            return false;
+        }
+        self.len += len;
+        self.results.push(object.into());
+        true
+    }
+}
+
+type Found = (Vec<Value>, Option<i64>);
+
+/// Oldest first. The next page begins behind the last object that was looked at.
+async fn in_sequence(cloud: &Cloud, bucket: &Bucket, search: &Search) -> Result<Found, Failure> {
+    let (mut page, mut after, mut scanned) = (Page::new(search), search.after, 0);
+    loop {
+        let chunk = read_chunk(cloud, bucket, after).await?;
+        if chunk.is_empty() {
+            return Ok((page.results, None));
+        }
+        for object in chunk {
+            let seq = object.seq;
+            let object = shown(object)?;
+            if search.clause.holds(&object) && !page.add(object) {
+                return Ok((page.results, Some(after)));
+            }
+            after = seq;
+            scanned += 1;
+        }
+        if scanned >= MAX_SCANNED {
+            return Ok((page.results, Some(after)));
+        }
+    }
+}
+
+/// By a field; among equals, oldest first. The next page begins so many objects from the first.
+async fn in_order(
+    cloud: &Cloud,
+    bucket: &Bucket,
+    search: &Search,
+    field: &str,
+    descending: bool,
+) -> Result<Found, Failure> {
+    let offset = usize::try_from(search.after).unwrap_or(usize::MAX);
+    let wanted = offset.saturating_add(search.limit as usize).saturating_add(1);
+    let sort = |places: &mut Vec<(SortKey, i64)>| {
+        places.sort_by(|left, right| left.0.order(&right.0, descending).then(left.1.cmp(&right.1)));
+        places.truncate(wanted);
+    };
+    let mut places = Vec::new();
+    each(cloud, bucket, |seq, object| {
+        if search.clause.holds(object) {
+            places.push((SortKey::of(object, field), seq));
+            // Only those that may be on the page are kept.
+            if places.len() > 2 * wanted {
+                sort(&mut places);
+            }
+        }
+    })
+    .await?;
+    sort(&mut places);
+    let mut page = Page::new(search);
+    for (n, (_, seq)) in places.into_iter().enumerate().skip(offset) {
+        let place = bucket.clone();
+        let read = move |sql: &mut dyn Sql| objects::list(sql, &place, seq - 1, 1).map_err(Failure::from);
+        let Some(object) = cloud.store().read(read).await?.pop().filter(|object| object.seq == seq) else {
+            continue; // deleted meanwhile
+        };
+        if !page.add(shown(object)?) {
+            let next = i64::try_from(n).unwrap_or(i64::MAX);
+            return Ok((page.results, Some(next).filter(|next| *next <= MAX_OFFSET)));
+        }
+    }
+    Ok((page.results, None))
+}
+
+async fn count(cloud: &Cloud, bucket: &Bucket, clause: &ObjectClause) -> Result<u64, Failure> {
+    let mut count = 0;
+    each(cloud, bucket, |_, object| count += u64::from(clause.holds(object))).await?;
+    Ok(count)
+}
+
+/// Shows every object to `look`.
+async fn each(cloud: &Cloud, bucket: &Bucket, mut look: impl FnMut(i64, &Map<String, Value>)) -> Result<(), Failure> {
+    let (mut after, mut scanned) = (0, 0);
+    loop {
+        let chunk = read_chunk(cloud, bucket, after).await?;
+        scanned += chunk.len();
+        if scanned > MAX_SORTED {
+            let message =
+                format!("The bucket has more than {MAX_SORTED} objects: they can be neither ordered nor counted");
+            return Err(Failure::invalid(message));
+        }
+        let Some(last) = chunk.last() else { return Ok(()) };
+        after = last.seq;
+        for object in chunk {
+            look(object.seq, &shown(object)?);
+        }
+    }
+}
