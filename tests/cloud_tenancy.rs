@@ -246,6 +246,29 @@ async fn what_is_in_another_application_is_told_from_what_is_nowhere_by_nothing(
         list.json()["commands"].as_array().expect("a list").iter().map(|c| c["title"].clone()).collect();
     assert_eq!(titles, [format!("command in {}", foreign.app)]);
 
+    // Nor a trigger, nor one whose command could reach over.
+    let trigger = |id: &str| format!("/thing-if/apps/{}/targets/thing:{SAME_ID}/triggers/{id}", foreign.app);
+    let missing = [
+        ("GET", trigger(&home.trigger)),
+        ("DELETE", trigger(&home.trigger)),
+        ("PUT", trigger(&home.trigger) + "/enable"),
+        ("GET", trigger(&home.trigger) + "/results/server-code"),
+    ];
+    for (method, path) in &missing {
+        let answer = world.http().call(method, path, &foreign.owner.1, "").await;
+        assert_eq!(told(&answer), "404 TRIGGER_NOT_FOUND", "{method} {path}");
+    }
+    let reaching = format!(
+        r#"{{"triggersWhat":"COMMAND","predicate":{{"eventSource":"SCHEDULE","schedule":"* * * * *"}},"command":
+        {{"issuer":"user:{}","target":"thing:{}","schema":"S","schemaVersion":1,"actions":[{{"unlock":{{}}}}]}}}}"#,
+        foreign.owner.0, home.kettle.id
+    );
+    let path = trigger("").replace("triggers/", "triggers");
+    let answer = world.http().call("POST", &path, &foreign.owner.1, &reaching).await;
+    assert_eq!(told(&answer), "404 TARGET_NOT_FOUND");
+    let patched = world.http().call("PATCH", &trigger(&foreign.trigger), &foreign.owner.1, &reaching).await;
+    assert_eq!(told(&patched), "404 TARGET_NOT_FOUND");
+
     // The end of a namesake is the end of the namesake.
     let path = format!("/api/apps/{}/things/VENDOR_THING_ID:lamp", foreign.app);
     assert_eq!(world.http().call("DELETE", &path, &foreign.owner.1, "").await.status, 204);

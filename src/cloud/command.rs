@@ -26,8 +26,9 @@ impl NewCommand {
     /// ([`Options::name_push_target`](super::Options::name_push_target)).
     ///
     /// # Errors
-    /// 400 WRONG_COMMAND when no push or no answer can carry it.
+    /// `unfit` when no push or no answer can carry it.
     pub(crate) fn new(
+        unfit: ErrorCode,
         id: &CommandId,
         target: &ThingId,
         request: CommandRequest,
@@ -46,7 +47,7 @@ impl NewCommand {
         let payload = serde_json::to_vec(&push).map_err(Failure::internal)?;
         if payload.len() > MAX_PUSH_LEN {
             let message = format!("The command takes {} bytes as a push, more than {MAX_PUSH_LEN}", payload.len());
-            return Err(Failure::new(ErrorCode::WrongCommand, message));
+            return Err(Failure::new(unfit, message));
         }
         let row = rows::Command {
             seq: 0,
@@ -67,7 +68,7 @@ impl NewCommand {
         let printed = len_in_list(&answered(row.clone(), target)?);
         if printed > MAX_POSTED_LEN {
             let message = format!("The command takes {printed} bytes in an answer, more than {MAX_POSTED_LEN}");
-            return Err(Failure::new(ErrorCode::WrongCommand, message));
+            return Err(Failure::new(unfit, message));
         }
         Ok(Self { row, target: target.clone(), payload: payload.into() })
     }
@@ -79,6 +80,12 @@ impl NewCommand {
             .map_err(|error| StoreError::new(super::store::StoreErrorKind::Failed, error.to_string()))?;
         let topics = topics_of(sql, app, &self.target)?;
         Ok(Delivery { app: app.clone(), thing: self.target, command, topics, payload: self.payload })
+    }
+
+    /// Stores it as one that was never sent.
+    pub(crate) fn insert_failed(mut self, sql: &mut dyn Sql, app: &AppId) -> Result<(), StoreError> {
+        CommandState::SendFailed.as_str().clone_into(&mut self.row.state);
+        rows::insert(sql, app, &self.target, &self.row)
     }
 }
 

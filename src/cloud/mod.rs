@@ -31,7 +31,6 @@ mod apps;
 mod bucket_query;
 mod call;
 mod caller;
-#[allow(dead_code)] // the conditions of triggers come with the triggers
 mod clause;
 mod command;
 mod cross_origin;
@@ -58,12 +57,13 @@ mod store;
 mod thing_state;
 mod throttle;
 mod token;
+mod triggers;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 pub use apps::{AdminClient, App, CreateAppError, CreatedApp};
 pub use fan_out::Pushes;
@@ -71,6 +71,7 @@ pub use options::{Advertise, AllowedOrigins, Clock, Location, OpenError, Options
 pub use service::CloudService;
 pub use store::Commits;
 pub use throttle::Logins;
+pub use triggers::TriggerCounts;
 
 use crate::edge::Pusher;
 use crate::ids::{AppId, CommandId};
@@ -117,6 +118,10 @@ struct Inner {
     command_retention: Duration,
     closing: watch::Sender<bool>,
     fan_out: FanOut,
+    max_triggers: i64,
+    trigger_firings_per_minute: i64,
+    trigger_counters: triggers::Counters,
+    schedule_changed: Notify,
 }
 
 impl Cloud {
@@ -127,6 +132,8 @@ impl Cloud {
     pub fn open(options: Options, pusher: Arc<dyn Pusher>) -> Result<Self, OpenError> {
         check("max_body", options.max_body, 1_024..=16 << 20)?;
         check("store_queue", options.store_queue, 1..=1 << 20)?;
+        check("max_triggers", options.max_triggers.into(), 1..=10_000)?;
+        check("trigger_firings_per_minute", options.trigger_firings_per_minute.into(), 1..=6_000)?;
         cross_origin::check(&options.allowed_origins)?;
         let endpoint_preparation = match i64::try_from(options.endpoint_preparation.as_millis()) {
             Ok(millis @ 0..=60_000) => millis,
@@ -169,6 +176,10 @@ impl Cloud {
             command_retention: options.command_retention,
             closing: watch::Sender::new(false),
             fan_out: FanOut::default(),
+            max_triggers: options.max_triggers.into(),
+            trigger_firings_per_minute: options.trigger_firings_per_minute.into(),
+            trigger_counters: triggers::Counters::default(),
+            schedule_changed: Notify::new(),
         })))
     }
 
@@ -236,6 +247,28 @@ impl Cloud {
     /// In milliseconds.
     pub(crate) fn endpoint_preparation(&self) -> i64 {
         self.0.endpoint_preparation
+    }
+
+    /// What became of triggers since the cloud was opened.
+    pub fn trigger_counts(&self) -> TriggerCounts {
+        self.0.trigger_counters.read()
+    }
+
+    pub(crate) fn trigger_counters(&self) -> &triggers::Counters {
+        &self.0.trigger_counters
+    }
+
+    pub(crate) fn max_triggers(&self) -> i64 {
+        self.0.max_triggers
+    }
+
+    pub(crate) fn trigger_firings_per_minute(&self) -> i64 {
+        self.0.trigger_firings_per_minute
+    }
+
+    /// Tells [`run`](Cloud::run) that another schedule may be the next.
+    pub(crate) fn schedule_changed(&self) {
+        self.0.schedule_changed.notify_one();
     }
 
     pub(crate) fn max_body(&self) -> usize {

@@ -164,6 +164,13 @@ pub struct Options {
     pub command_retention: Duration,
     /// How much of their past things with traits keep.
     pub state_history: StateHistory,
+    /// Triggers of one thing; beyond, 409. Default 100, range 1 to 10,000. Each that watches states is judged at every change
+    /// of the thing's state.
+    pub max_triggers: u16,
+    /// How often one trigger makes a command or a result within a minute. Default 60, range 1 to 6,000. Beyond, it makes
+    /// nothing until the minute is over, which [`TriggerCounts`](super::TriggerCounts) counts: a command may make its
+    /// thing put the state that fires the trigger again.
+    pub trigger_firings_per_minute: u16,
     /// Where the time is read.
     pub clock: Clock,
 }
@@ -185,6 +192,8 @@ impl Default for Options {
             store_queue: 4_096,
             command_retention: Duration::from_secs(90 * 24 * 60 * 60),
             state_history: StateHistory::default(),
+            max_triggers: 100,
+            trigger_firings_per_minute: 60,
             clock: Clock::default(),
         }
     }

@@ -4,8 +4,10 @@
 //! that is durable.
 
 use super::Cloud;
+use super::command::Delivery;
 use super::store::{Sql, StoreError};
 use super::thing_state::ThingState;
+use super::triggers;
 use crate::ids::{AppId, ThingId};
 
 /// What a request made of the state of a thing: one for each request, however many states it brought.
@@ -23,7 +25,9 @@ pub(crate) struct StateChange {
 /// What is left to do when a change is durable.
 #[derive(Debug, Default)]
 #[must_use = "what a change sets off happens in `Cloud::follow`"]
-pub(crate) struct Consequences(());
+pub(crate) struct Consequences {
+    commands: Vec<Delivery>,
+}
 
 impl Cloud {
     /// Finds out what `change` sets off, and stores what of it must not be lost, in the transaction of the change.
@@ -31,12 +35,13 @@ impl Cloud {
     /// # Errors
     /// Those of the store; the change is rolled back with them.
     pub(crate) fn state_changed(&self, sql: &mut dyn Sql, change: &StateChange) -> Result<Consequences, StoreError> {
-        let _ = (sql, change);
-        Ok(Consequences::default())
+        Ok(Consequences { commands: triggers::state_changed(self, sql, change)? })
     }
 
     /// Does what is left to do, now that the change is durable.
     pub(crate) async fn follow(&self, consequences: Consequences) {
-        let Consequences(()) = consequences;
+        for command in consequences.commands {
+            self.deliver(command).await;
+        }
     }
 }

@@ -24,9 +24,9 @@ open_text! {
 }
 
 /// The longest `title`, in characters. (`wire` §5)
-const MAX_TITLE: usize = 50;
+pub(super) const MAX_TITLE: usize = 50;
 /// The longest `description`, in characters. (`wire` §5)
-const MAX_DESCRIPTION: usize = 200;
+pub(super) const MAX_DESCRIPTION: usize = 200;
 
 /// The body of `POST …/commands`. (`wire` §5)
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,8 +61,12 @@ impl CommandRequest {
     /// [`InvalidBody`] names the first field that is missing or wrong; a list without any action is one, and so is one
     /// without traits that has the shape of one with.
     pub fn from_body(content_type: &[u8], body: &[u8]) -> Result<Self, InvalidBody> {
-        let mut fields = Fields::parse(body)?;
         let traits = media_type::is(content_type, media_type::COMMAND_CREATION_REQUEST);
+        Self::read(Fields::parse(body)?, traits)
+    }
+
+    /// Reads the fields, which have traits or have not.
+    pub(super) fn read(mut fields: Fields, traits: bool) -> Result<Self, InvalidBody> {
         let value = fields.take("actions").ok_or_else(|| fields.missing("actions"))?;
         if !traits && actions::has_traits(&value) {
             // Whoever reads the command later goes by its shape alone, and would expect results with aliases.

@@ -92,6 +92,11 @@ impl Fields {
         self.map.shift_remove(field).filter(|value| !value.is_null())
     }
 
+    /// The value of `field`, which stays where it is.
+    pub(super) fn peek(&self, field: &str) -> Option<&Value> {
+        self.map.get(field)
+    }
+
     pub(super) fn text(&mut self, field: &str) -> Result<Option<String>, InvalidBody> {
         match self.take(field) {
             None => Ok(None),

@@ -27,6 +27,7 @@ mod push;
 mod state;
 mod state_query;
 mod trigger;
+mod trigger_request;
 
 use open_text::open_text;
 
@@ -55,6 +56,6 @@ pub use state_query::{
     QueryClause, StateGroup, StateQuery, TimeRange,
 };
 pub use trigger::{
-    ServerCode, ServerCodeError, ServerCodeResult, Trigger, TriggerCommand, TriggerCreated, TriggerRequest,
-    TriggerTarget, Triggers,
+    ServerCode, ServerCodeError, ServerCodeResult, ServerCodeResults, Trigger, TriggerCommand, TriggerCreated, Triggers,
 };
+pub use trigger_request::{TriggerPatch, TriggerRequest, TriggerTarget, TriggersWhat};

@@ -3,59 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Actions, InvalidBody, Predicate, Principal, json};
+use super::{Actions, CommandRequest, Predicate, Principal};
 use crate::ids::{AccessToken, TriggerId};
 use crate::secret::Secret;
-
-/// The body of `POST …/triggers`.
-///
-/// `Serialize` redacts the token of a server code; see [`ServerCode`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TriggerRequest {
-    /// `triggersWhat` and the command or server code.
-    #[serde(flatten)]
-    pub target: TriggerTarget,
-    /// When it fires.
-    pub predicate: Predicate,
-    /// At most 50 characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    /// At most 200 characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// Anything of the owner's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<Map<String, Value>>,
-}
-
-impl TriggerRequest {
-    /// Reads the body.
-    ///
-    /// # Errors
-    /// [`InvalidBody`] when it is not JSON or a field is missing or wrong.
-    pub fn from_json(body: &[u8]) -> Result<Self, InvalidBody> {
-        json::from_slice(body)
-    }
-}
-
-/// What a trigger sets off, told by `triggersWhat`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "triggersWhat")]
-pub enum TriggerTarget {
-    /// A command to a thing.
-    #[serde(rename = "COMMAND")]
-    Command {
-        /// The command.
-        command: TriggerCommand,
-    },
-    /// Code that runs in the service.
-    #[serde(rename = "SERVER_CODE")]
-    ServerCode {
-        /// Which, and with what.
-        #[serde(rename = "serverCode")]
-        server_code: ServerCode,
-    },
-}
 
 /// The command of a trigger: as in [`CommandRequest`](super::CommandRequest), for a thing that may be another one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,6 +33,21 @@ pub struct TriggerCommand {
     /// Anything of the owner's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
+}
+
+impl TriggerCommand {
+    /// What is asked of the target.
+    pub fn to_request(&self) -> CommandRequest {
+        CommandRequest {
+            actions: self.actions.clone(),
+            issuer: self.issuer.clone(),
+            schema: self.schema.clone(),
+            schema_version: self.schema_version,
+            title: self.title.clone(),
+            description: self.description.clone(),
+            metadata: self.metadata.clone(),
+        }
+    }
 }
 
 /// Code in the service and what it is called with. Its token is a credential: `Serialize` redacts it.
@@ -151,6 +116,17 @@ pub struct Triggers {
     pub next_pagination_key: Option<String>,
 }
 
+/// The answer to `GET …/triggers/{ID}/results/server-code`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerCodeResults {
+    /// One page.
+    pub trigger_server_code_results: Vec<ServerCodeResult>,
+    /// Given back as `paginationKey` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_pagination_key: Option<String>,
+}
+
 /// One run of a trigger's server code: an element of `triggerServerCodeResults`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -189,37 +165,6 @@ mod tests {
 
     fn predicate() -> Value {
         json!({ "eventSource": "SCHEDULE", "schedule": "1 * * * *" })
-    }
-
-    #[test]
-    fn a_command_trigger_survives_the_wire() {
-        let given = json!({ "triggersWhat": "COMMAND", "command": { "actions": [{ "on": {} }], "issuer": "user:u1",
-            "target": "thing:th.2", "schema": "Lamp", "schemaVersion": 1 }, "predicate": predicate(), "title": "t" });
-        let request = TriggerRequest::from_json(given.to_string().as_bytes()).expect("valid");
-        assert_eq!(serde_json::to_value(&request).expect("plain"), given);
-    }
-
-    #[test]
-    fn a_server_code_trigger_is_read_and_its_token_never_shown() {
-        let given = json!({ "triggersWhat": "SERVER_CODE", "predicate": predicate(), "serverCode":
-            { "endpoint": "f", "executorAccessToken": "t0k3n", "targetAppID": "a1", "parameters": { "n": 1 } } });
-        let request = TriggerRequest::from_json(given.to_string().as_bytes()).expect("valid");
-        let TriggerTarget::ServerCode { server_code } = &request.target else { panic!("not a server code") };
-        let token = server_code.executor_access_token.as_ref().expect("given");
-        assert_eq!(token.expose().as_str(), "t0k3n");
-        let shown = format!("{request:?} {}", serde_json::to_string(&request).expect("plain"));
-        assert!(!shown.contains("t0k3n"), "{shown}");
-    }
-
-    #[test]
-    fn what_is_no_trigger_is_refused() {
-        for given in [
-            json!({ "triggersWhat": "COMMAND", "predicate": predicate() }),
-            json!({ "triggersWhat": "MAGIC", "predicate": predicate() }),
-            json!({ "triggersWhat": "COMMAND", "command": { "actions": [{ "on": {} }], "issuer": "user:u1" } }),
-        ] {
-            assert!(TriggerRequest::from_json(given.to_string().as_bytes()).is_err(), "{given}");
-        }
     }
 
     #[test]

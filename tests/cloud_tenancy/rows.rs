@@ -65,7 +65,7 @@ pub(crate) enum Rightful {
 }
 
 /// One route and method, or one way to use it. In `path` and `body`, names in braces are filled in: `{app} {thing} {vendor}
-/// {command} {installation} {registration} {owner} {login} {user_password} {thing_password} {node} {node_vendor}
+/// {command} {trigger} {installation} {registration} {owner} {login} {user_password} {thing_password} {node} {node_vendor}
 /// {node_password} {object}`.
 #[derive(Clone, Copy)]
 pub(crate) struct Row {
@@ -146,6 +146,11 @@ const STATES_OF_ALIAS: &str = "/thing-if/apps/{app}/targets/{target}/states/alia
 const COMMANDS: &str = "/thing-if/apps/{app}/targets/{target}/commands";
 const COMMAND: &str = "/thing-if/apps/{app}/targets/{target}/commands/{command}";
 const RESULTS: &str = "/thing-if/apps/{app}/targets/{target}/commands/{command}/action-results";
+const TRIGGERS: &str = "/thing-if/apps/{app}/targets/{target}/triggers";
+const TRIGGER: &str = "/thing-if/apps/{app}/targets/{target}/triggers/{trigger}";
+const TRIGGER_RESULTS: &str = "/thing-if/apps/{app}/targets/{target}/triggers/{trigger}/results/server-code";
+const ENABLE: &str = "/thing-if/apps/{app}/targets/{target}/triggers/{trigger}/enable";
+const DISABLE: &str = "/thing-if/apps/{app}/targets/{target}/triggers/{trigger}/disable";
 const ONBOARDINGS: &str = "/thing-if/apps/{app}/onboardings";
 const TOKEN: &str = "/api/apps/{app}/oauth2/token";
 const INSTALLATIONS: &str = "/api/apps/{app}/installations";
@@ -298,6 +303,76 @@ const GENERAL: &[Row] = &[
     },
     Row {
         method: "POST",
+        route: TRIGGERS,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/triggers",
+        media_type: JSON,
+        body: r#"{"triggersWhat":"COMMAND","command":{"issuer":"user:{owner}","schema":"S","schemaVersion":1,"actions":[{"unlock":{}}]},"predicate":{"eventSource":"SCHEDULE","schedule":"* * * * *"}}"#,
+        rightful: (Rightful::Owner, 201),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "GET",
+        route: TRIGGERS,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/triggers?bestEffortLimit=5",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Thing, 200),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "GET",
+        route: TRIGGER,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/triggers/{trigger}",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Owner, 200),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "PATCH",
+        route: TRIGGER,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/triggers/{trigger}",
+        media_type: JSON,
+        body: r#"{"title":"stolen","command":{"issuer":"user:{owner}","schema":"S","schemaVersion":1,"actions":[{"unlock":{}}]}}"#,
+        rightful: (Rightful::Owner, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "PUT",
+        route: DISABLE,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/triggers/{trigger}/disable",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Thing, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "PUT",
+        route: ENABLE,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/triggers/{trigger}/enable",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Owner, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "GET",
+        route: TRIGGER_RESULTS,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/triggers/{trigger}/results/server-code",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Thing, 200),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
+    },
+    Row {
+        method: "POST",
         route: ONBOARDINGS,
         path: ONBOARDINGS,
         media_type: "application/vnd.kii.OnboardingWithVendorThingIDByThing+json",
@@ -437,6 +512,16 @@ const GENERAL: &[Row] = &[
         rightful: (Rightful::Owner, 200),
         strangers: BY_TOKEN,
         elsewhere: "404 MQTT_ENDPOINT_NOT_FOUND",
+    },
+    Row {
+        method: "DELETE",
+        route: TRIGGER,
+        path: "/thing-if/apps/{app}/targets/thing:{thing}/triggers/{trigger}",
+        media_type: "",
+        body: "",
+        rightful: (Rightful::Owner, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 TARGET_NOT_FOUND",
     },
     Row {
         method: "DELETE",

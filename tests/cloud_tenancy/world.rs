@@ -36,6 +36,7 @@ pub(crate) struct Side {
     /// Behind the lamp, and its owner's: the thing id and the token.
     pub(crate) bulb: (String, String),
     pub(crate) command: String,
+    pub(crate) trigger: String,
     /// The administrator's token, and one of anybody who knows the key.
     pub(crate) admin: String,
     pub(crate) anybody: String,
@@ -72,6 +73,7 @@ impl Side {
             .replace("{thing}", &thing.id)
             .replace("{vendor}", thing.vendor)
             .replace("{command}", &self.command)
+            .replace("{trigger}", &self.trigger)
             .replace("{installation}", thing.text("installationID"))
             .replace("{registration}", &thing.registration)
             .replace("{owner}", &self.owner.0)
@@ -138,6 +140,14 @@ impl Side {
         });
         let path = format!("/thing-if/apps/{app}/targets/thing:{}/commands", lamp.id);
         let command = http.call("POST", &path, &owner.1, &body.to_string()).await.text("commandID");
+        let body = json!({
+            "triggersWhat": "COMMAND", "title": format!("trigger of a command in {app}"),
+            "command": {"issuer": format!("user:{}", owner.0), "schema": "S", "schemaVersion": 1, "actions": [{"on": {}}]},
+            "predicate": {"eventSource": "STATES", "triggersWhen": "CONDITION_TRUE",
+                "condition": {"type": "eq", "field": "never", "value": true}},
+        });
+        let path = format!("/thing-if/apps/{app}/targets/thing:{}/triggers", lamp.id);
+        let trigger = http.call("POST", &path, &owner.1, &body.to_string()).await.text("triggerID");
         let token = async |client: &str, secret: &str| {
             let body =
                 json!({"grant_type": "client_credentials", "client_id": client, "client_secret": secret}).to_string();
@@ -156,7 +166,7 @@ impl Side {
         let subscribed =
             format!("/api/apps/{app}/{lamps}buckets/shared/filters/all/push/subscriptions/things/{}", lamp.id);
         assert_eq!(http.call("PUT", &subscribed, &lamp.token, "").await.status, 204);
-        Self { app, key, owner, neighbour, lamp, kettle, bulb, command, admin, anybody }
+        Self { app, key, owner, neighbour, lamp, kettle, bulb, command, trigger, admin, anybody }
     }
 }
 
@@ -259,6 +269,7 @@ fn rename_lamp(data: &Path, mut side: Side) -> Side {
         ("state_history", "thing_id", ""),
         ("commands", "thing_id", ""),
         ("end_nodes", "gateway_id", ""),
+        ("triggers", "thing_id", ""),
         ("access_tokens", "principal", "thing:"),
         ("installations", "principal", "thing:"),
         ("buckets", "scope", "thing:"),
@@ -272,6 +283,13 @@ fn rename_lamp(data: &Path, mut side: Side) -> Side {
         let changed = database.execute(&sql, (&new, &old, side.app)).expect("SQL");
         assert_eq!(changed, 1, "{table}");
     }
+    // Names that stand in JSON, and what only a firing makes.
+    let sql = "UPDATE triggers SET command = REPLACE(command, ?1, ?2) WHERE app_id = ?3";
+    assert_eq!(database.execute(sql, (&old, SAME_ID, side.app)).expect("SQL"), 1);
+    let result =
+        json!({"succeeded": false, "executedAt": 1, "endpoint": format!("code beside a command in {}", side.app)});
+    let sql = "INSERT INTO trigger_results (app_id, thing_id, trigger_id, seq, result) VALUES (?1, ?2, ?3, 1, ?4)";
+    database.execute(sql, (side.app, SAME_ID, &side.trigger, result.to_string())).expect("SQL");
     side.lamp.id = SAME_ID.to_owned();
     for thing in [&mut side.lamp, &mut side.kettle] {
         let sql = "SELECT registration_id FROM installations WHERE app_id = ?1 AND principal = ?2";

@@ -36,7 +36,15 @@ async fn post_command(State(cloud): State<Cloud>, call: Call, body: Body) -> Res
     let thing = call.target()?;
     let command_id = cloud.new_command_id();
     let issuer = request.issuer.clone();
-    let command = NewCommand::new(&command_id, &thing, request, None, cloud.names_push_target(), call.now)?;
+    let command = NewCommand::new(
+        ErrorCode::WrongCommand,
+        &command_id,
+        &thing,
+        request,
+        None,
+        cloud.names_push_target(),
+        call.now,
+    )?;
     let insert = move |sql: &mut dyn Sql| {
         let caller = call.authorize(sql, &thing)?;
         if !caller.may_act_as(&issuer) {

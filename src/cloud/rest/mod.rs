@@ -23,6 +23,8 @@ mod thing_query;
 mod thing_type;
 mod things;
 mod topics;
+mod trigger_results;
+mod triggers;
 mod user;
 mod users;
 mod vendor_thing_id;
@@ -64,6 +66,8 @@ pub(crate) fn router(cloud: Cloud) -> Router {
         .merge(state_query::routes())
         .merge(commands::routes())
         .merge(action_results::routes())
+        .merge(triggers::routes())
+        .merge(trigger_results::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(detach))

@@ -1,7 +1,7 @@
 //! The schema, as the steps that lead to it. A step that was ever released is never edited; a new one is appended.
 
 /// Each entry raises the schema by one version; the first makes version 1.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8];
 
 const V1: &str = "
 CREATE TABLE users (
@@ -227,4 +227,42 @@ CREATE TABLE push_subscriptions (
 );
 
 CREATE INDEX push_subscriptions_of_a_subscriber ON push_subscriptions (app_id, subscriber);
+";
+
+/// Triggers, and what became of their server codes.
+const V8: &str = "
+CREATE TABLE triggers (
+    app_id TEXT NOT NULL,
+    thing_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    trigger_id TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    event_source TEXT NOT NULL,
+    predicate TEXT NOT NULL,
+    command TEXT,
+    server_code TEXT,
+    title TEXT,
+    description TEXT,
+    metadata TEXT,
+    disabled BIGINT NOT NULL,
+    disabled_reason TEXT,
+    due_at BIGINT,
+    counted_since BIGINT NOT NULL,
+    counted BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    modified_at BIGINT NOT NULL,
+    PRIMARY KEY (app_id, thing_id, seq),
+    UNIQUE (app_id, thing_id, trigger_id)
+);
+
+CREATE INDEX triggers_due ON triggers (due_at) WHERE due_at IS NOT NULL;
+
+CREATE TABLE trigger_results (
+    app_id TEXT NOT NULL,
+    thing_id TEXT NOT NULL,
+    trigger_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    result TEXT NOT NULL,
+    PRIMARY KEY (app_id, thing_id, trigger_id, seq)
+);
 ";

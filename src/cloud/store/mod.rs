@@ -24,6 +24,8 @@ mod tests;
 pub(crate) mod things;
 pub(crate) mod tokens;
 pub(crate) mod topics;
+pub(crate) mod trigger_results;
+pub(crate) mod triggers;
 pub(crate) mod users;
 mod value;
 mod writer;

@@ -313,10 +313,10 @@ async fn a_full_disk_fails_who_needs_room_and_every_answer_stays_true() {
     let store = in_directory(&directory.path().join("d")).expect("opens");
     let limit = |sql: &mut dyn Sql| -> Result<i64, StoreError> {
         let pages = sql.query_one("PRAGMA page_count", &[])?.map_or(Ok(0), |row| row.integer(0))?;
-        assert!(pages <= 60, "{pages}");
-        sql.query_one("PRAGMA max_page_count = 60", &[])?.map_or(Ok(0), |row| row.integer(0))
+        assert!(pages <= 200, "{pages}");
+        sql.query_one("PRAGMA max_page_count = 200", &[])?.map_or(Ok(0), |row| row.integer(0))
     };
-    assert_eq!(store.write(limit).await.expect("limited"), 60);
+    assert_eq!(store.write(limit).await.expect("limited"), 200);
     let go_on = hold(&store).await;
     let sizes = [10, 10, 4_000_000, 10, 10];
     let all: Vec<_> = sizes

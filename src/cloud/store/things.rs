@@ -264,8 +264,8 @@ pub(crate) fn remove_owner(
     Ok(removed > 0)
 }
 
-/// Removes `thing` and everything that is its own: owners, tokens, installations, state, commands, what is in its scope,
-/// its place behind a gateway. What was behind it stays, and is behind nothing.
+/// Removes `thing` and everything that is its own: owners, tokens, installations, state, commands, triggers, what is in its
+/// scope, its place behind a gateway. What was behind it stays, and is behind nothing.
 pub(crate) fn delete(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<(), StoreError> {
     buckets::delete_scope(sql, app, &Principal::Thing(thing.clone()))?;
     let principal = Principal::Thing(thing.clone()).to_string();
@@ -281,6 +281,8 @@ pub(crate) fn delete(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<
         "DELETE FROM alias_states WHERE app_id = $1 AND thing_id = $2",
         "DELETE FROM state_history WHERE app_id = $1 AND thing_id = $2",
         "DELETE FROM commands WHERE app_id = $1 AND thing_id = $2",
+        "DELETE FROM trigger_results WHERE app_id = $1 AND thing_id = $2",
+        "DELETE FROM triggers WHERE app_id = $1 AND thing_id = $2",
         "DELETE FROM things WHERE app_id = $1 AND thing_id = $2",
     ] {
         sql.execute(own, &[app.as_str().into(), thing.as_str().into()])?;
