@@ -206,6 +206,9 @@ fn number_or_text(fields: &mut Object, field: &str) -> Result<String, Failure> {
     fields.required_text(field)
 }
 
+/// What failures are counted by; who it is, and the hash of its password.
+type Found = (Option<Name>, Option<(Principal, String)>);
+
 impl Who {
     fn read(username: &str) -> Self {
         let anybody = || Who::User(vec![UserName::Login, UserName::Email, UserName::Phone], username.to_owned());
@@ -221,7 +224,7 @@ impl Who {
 
     /// Who it is, the hash of its password, and what failures are counted by: a thing's are counted by the name that its maker
     /// gave it, whichever was used.
-    fn find(&self, sql: &mut dyn Sql, app: &AppId) -> Result<(Option<Name>, Option<(Principal, String)>), StoreError> {
+    fn find(&self, sql: &mut dyn Sql, app: &AppId) -> Result<Found, StoreError> {
         let (unknown, thing) = match self {
             Who::Vendor(id) => (Name::thing(app, id), things::by_vendor_id(sql, app, id)?),
             Who::Thing(id) => (Name::thing_id(app, id), things::by_id(sql, app, id)?),

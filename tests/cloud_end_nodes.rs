@@ -1,0 +1,1209 @@
+//! Onboarding in all its forms, gateways and what is behind them, firmware versions and thing types: tables over both roads,
+//! and the flows that need more than one request.
+#![cfg(feature = "cloud")]
+
+mod cloud_support;
+
+use cloud_support::table::{Case, Names};
+use cloud_support::*;
+use serde_json::{Value, json};
+use thingif::cloud::{AdminClient, Cloud, Options};
+use thingif::edge::PushOutcome;
+
+const ADMIN: &str = "administrator";
+const ADMIN_SECRET: &str = "a secret of 32 random characters";
+
+fn with_admin() -> Options {
+    let mut options = options();
+    // The table has more wrong passwords than one address would get away with.
+    options.throttle_logins = false;
+    options.admins = vec![AdminClient {
+        app: APP.parse().expect("valid"),
+        client_id: ADMIN.to_owned(),
+        client_secret: ADMIN_SECRET.into(),
+    }];
+    options
+}
+
+/// Ann has two gateways and a lamp that is behind nothing; behind her first one is a bulb. Bob has a gateway.
+struct World {
+    served: Served,
+    service: Road,
+    names: Names,
+    pushed: std::sync::Arc<Recorder>,
+}
+
+impl World {
+    async fn start(options: Options) -> Self {
+        let pushed = Recorder::new(PushOutcome::Queued);
+        let cloud = Cloud::open(options, pushed.clone()).expect("opens");
+        let service = Road::Service(cloud.service());
+        let served = Served::start(cloud).await;
+        let http = &served.http;
+        let mut names = Names::default();
+        let (ann, ann_token) = user(http, APP, KEY, "ann").await;
+        let (bob, bob_token) = user(http, APP, KEY, "bob").await;
+        let (_, stranger) = user(http, OTHER_APP, OTHER_KEY, "ann").await;
+        for (name, id, token, vendor, owner) in [
+            ("{GW}", "$gw", "{T}", "gateway", (&ann, &ann_token)),
+            ("{GW2}", "$gw2", "{T2}", "gateway-2", (&ann, &ann_token)),
+            ("{LAMP}", "$lamp", "{TL}", "lamp", (&ann, &ann_token)),
+            ("{BOBS}", "$bobs", "{TB}", "bobs", (&bob, &bob_token)),
+        ] {
+            let made = onboard_by_owner(http, APP, vendor, owner.0, owner.1).await;
+            names.add(name, made.text("thingID"));
+            names.add(id, made.text("accessToken"));
+            names.add(token, made.json()["mqttEndpoint"]["mqttTopic"].as_str().expect("text"));
+        }
+        let foreign = onboard(http, OTHER_APP, OTHER_KEY, "gateway").await;
+        names.add("{FOREIGN}", foreign.text("thingID"));
+        for (token, client, secret) in [("$admin", ADMIN, ADMIN_SECRET), ("$anybody", APP, KEY)] {
+            let body = json!({"grant_type": "client_credentials", "client_id": client, "client_secret": secret});
+            let headers = [("Content-Type", "application/json")];
+            let path = format!("/api/apps/{APP}/oauth2/token");
+            names.add(token, http.send("POST", &path, &headers, &body.to_string()).await.text("access_token"));
+        }
+        names.add("{APP}", APP);
+        names.add("{ann}", ann);
+        names.add("{bob}", bob);
+        names.add("$ann", ann_token);
+        names.add("$bob", bob_token);
+        names.add("$stranger", stranger);
+        names.add("$key", basic(APP, KEY));
+        names.add("$otherkey", basic(OTHER_APP, OTHER_KEY));
+        let mut world = Self { served, service, names, pushed };
+        let bulb = world.onboard_node("bulb").await;
+        world.names.add("{EN}", bulb.text("endNodeThingID"));
+        world.names.add("$en", bulb.text("accessToken"));
+        world
+    }
+
+    fn http(&self) -> &Road {
+        &self.served.http
+    }
+
+    async fn send(&self, line: &str, authorization: &str, content_type: &str, body: &str) -> Answer {
+        let (method, path) = line.split_once(' ').expect("method and path");
+        let authorization = self.names.fill(authorization);
+        let headers = [("Authorization", authorization.as_str()), ("Content-Type", content_type)];
+        self.http().send(method, &self.names.fill(path), &headers, &self.names.fill(body)).await
+    }
+
+    async fn onboard_node(&self, vendor: &str) -> Answer {
+        let body = format!(
+            r#"{{"gatewayThingID":"{{GW}}","endNodeVendorThingID":"{vendor}","endNodePassword":"secret of {vendor}","owner":"user:{{ann}}"}}"#
+        );
+        let answer = self.send(&format!("POST {ONBOARDINGS}"), "Bearer $ann", BY_ID, &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer
+    }
+
+    async fn stop(self) {
+        self.served.stop().await;
+    }
+}
+
+const ONBOARDINGS: &str = "/thing-if/apps/{APP}/onboardings";
+const J: &str = "application/json";
+const BY_ID: &str = "application/vnd.kii.OnboardingEndNodeWithGatewayThingID+json";
+const BY_VENDOR: &str = "application/vnd.kii.OnboardingEndNodeWithGatewayVendorThingID+json";
+const BT: &str = BY_THING;
+const BO: &str = BY_OWNER;
+const BTI: &str = "application/vnd.kii.OnboardingWithThingIDByThing+json";
+const BOI: &str = "application/vnd.kii.OnboardingWithThingIDByOwner+json";
+const FIRMWARE: &str = "application/vnd.kii.ThingFirmwareVersionUpdateRequest+json";
+const TYPE: &str = "application/vnd.kii.ThingTypeUpdateRequest+json";
+const POST: &str = "POST /thing-if/apps/{APP}/onboardings";
+
+/// An end node's answer, members in this order.
+const NEW_NODE: &str = r#"{"accessToken":"*","endNodeThingID":"*"}"#;
+const THE_BULB: &str = r#"{"accessToken":"*","endNodeThingID":"{EN}"}"#;
+/// A thing's.
+const ENDPOINT: &str = r#"{"accessToken":"*","thingID":"*","mqttEndpoint":{"installationID":"*","username":"*","password":"*","mqttTopic":"*","host":"broker.example","portTCP":1883,"portSSL":8883,"portWS":12470,"portWSS":12473,"ttl":2147483647}}"#;
+
+/// Every one over the service and over HTTP.
+const BOTH: &[Case<'_>] = &[
+    // Onboarding of end nodes: who may.
+    (
+        POST,
+        "-",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        POST,
+        "$key",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        POST,
+        "Bearer nonsense",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        403,
+        "WRONG_TOKEN",
+    ),
+    (
+        POST,
+        "Bearer $stranger",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        403,
+        "WRONG_TOKEN",
+    ),
+    (
+        POST,
+        "Bearer $anybody",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        POST,
+        "Bearer $gw",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        POST,
+        "Bearer $bob",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        POST,
+        "Bearer $bob",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{bob}"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        POST,
+        "Bearer $bob",
+        BY_VENDOR,
+        r#"{"gatewayVendorThingID":"gateway","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{bob}"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{BOBS}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        POST,
+        "Bearer $admin",
+        BY_ID,
+        r#"{"gatewayThingID":"{BOBS}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        POST,
+        "Bearer $admin",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:nobody"}"#,
+        404,
+        "USER_NOT_FOUND",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"group:g"}"#,
+        403,
+        "OPERATION_NOT_SUPPORTED",
+    ),
+    // What is asked.
+    (POST, "Bearer $ann", BY_ID, "{", 400, "INVALID_JSON"),
+    (POST, "Bearer $ann", BY_ID, "[]", 400, "INVALID_INPUT_DATA"),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayVendorThingID":"gateway","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_VENDOR,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodePassword":"p","owner":"user:{ann}"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","owner":"user:{ann}"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"","owner":"user:{ann}"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"thing:{GW}"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"a b","endNodePassword":"p","owner":"user:{ann}"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}","endNodeThingType":"a b"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}","endNodeThingProperties":{"_id":1}}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"th.nosuch","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        404,
+        "THING_NOT_FOUND",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{FOREIGN}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        404,
+        "THING_NOT_FOUND",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_VENDOR,
+        r#"{"gatewayVendorThingID":"nosuch","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        404,
+        "THING_NOT_FOUND",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"bulb","endNodePassword":"wrong","owner":"user:{ann}"}"#,
+        401,
+        "WRONG_PASSWORD",
+    ),
+    // One gateway at most, and no end node behind an end node.
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW2}","endNodeVendorThingID":"bulb","endNodePassword":"secret of bulb","owner":"user:{ann}"}"#,
+        409,
+        "THING_END_NODE_ALREADY_BELONGS_TO_GATEWAY",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"gateway","endNodePassword":"secret of gateway","owner":"user:{ann}"}"#,
+        409,
+        "OPERATION_NOT_ALLOWED",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW2}","endNodeVendorThingID":"gateway","endNodePassword":"secret of gateway","owner":"user:{ann}"}"#,
+        409,
+        "OPERATION_NOT_ALLOWED",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{EN}","endNodeVendorThingID":"n","endNodePassword":"p","owner":"user:{ann}"}"#,
+        409,
+        "OPERATION_NOT_ALLOWED",
+    ),
+    // Success, and again.
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"bulb","endNodePassword":"secret of bulb","owner":"user:{ann}"}"#,
+        200,
+        THE_BULB,
+    ),
+    (
+        POST,
+        "bearer $ann",
+        BY_VENDOR,
+        r#"{"gatewayVendorThingID":"gateway","endNodeVendorThingID":"bulb","endNodePassword":"secret of bulb","owner":"USER:{ann}"}"#,
+        200,
+        THE_BULB,
+    ),
+    (
+        POST,
+        "Bearer $admin",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"bulb","endNodePassword":"secret of bulb","owner":"user:{ann}"}"#,
+        200,
+        THE_BULB,
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        "application/vnd.kii.onboardingEndNodeWithGatewayThingID+json;charset=UTF-8",
+        r#"{"gatewayThingID":"{GW}","endNodeVendorThingID":"heater","endNodePassword":"p","owner":"user:{ann}","endNodeThingType":"heater","endNodeFirmwareVersion":"v1","endNodeThingProperties":{"room":1},"unknown":{}}"#,
+        200,
+        NEW_NODE,
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW2}","endNodeVendorThingID":"lamp","endNodePassword":"secret of lamp","owner":"user:{ann}"}"#,
+        200,
+        r#"{"accessToken":"*","endNodeThingID":"{LAMP}"}"#,
+    ),
+    ("DELETE /thing-if/apps/{APP}/things/{GW2}/end-nodes/{LAMP}", "Bearer $ann", "-", "", 204, ""),
+    // Onboarding of things, with every field and every token.
+    (
+        POST,
+        "$key",
+        BT,
+        r#"{"vendorThingID":"v1","thingPassword":"p","thingType":"lamp","firmwareVersion":"v1","layoutPosition":"GATEWAY","thingProperties":{"a":[1,{}]},"dataGroupingInterval":"15_MINUTES"}"#,
+        200,
+        ENDPOINT,
+    ),
+    (
+        POST,
+        "Bearer $anybody",
+        BT,
+        r#"{"vendorThingID":"v2","thingPassword":"p","layoutPosition":"END_NODE","dataGroupingInterval":"1_HOUR"}"#,
+        200,
+        ENDPOINT,
+    ),
+    (
+        POST,
+        "Bearer $admin",
+        BT,
+        r#"{"vendorThingID":"v3","thingPassword":"p","layoutPosition":"STANDALONE","thingType":null}"#,
+        200,
+        ENDPOINT,
+    ),
+    (POST, "Bearer $lamp", BT, r#"{"vendorThingID":"lamp","thingPassword":"secret of lamp"}"#, 200, ENDPOINT),
+    (
+        POST,
+        "Bearer $lamp",
+        BTI,
+        r#"{"thingID":"{LAMP}","thingPassword":"secret of lamp","layoutPosition":"GATEWAY"}"#,
+        200,
+        ENDPOINT,
+    ),
+    (POST, "Bearer $gw", BTI, r#"{"thingID":"{LAMP}","thingPassword":"secret of lamp"}"#, 401, "UNAUTHORIZED"),
+    (POST, "Bearer $ann", BT, r#"{"vendorThingID":"lamp","thingPassword":"secret of lamp"}"#, 401, "UNAUTHORIZED"),
+    (POST, "Bearer $lamp", BT, r#"{"vendorThingID":"another","thingPassword":"p"}"#, 401, "UNAUTHORIZED"),
+    (POST, "$otherkey", BT, r#"{"vendorThingID":"v1","thingPassword":"p"}"#, 401, "UNAUTHORIZED"),
+    (POST, "$key", BT, r#"{"vendorThingID":"v1","thingPassword":"q"}"#, 401, "WRONG_PASSWORD"),
+    (POST, "$key", BTI, r#"{"thingID":"{LAMP}","thingPassword":"q"}"#, 401, "WRONG_PASSWORD"),
+    (
+        POST,
+        "$key",
+        BT,
+        r#"{"vendorThingID":"v4","thingPassword":"p","layoutPosition":"ATTIC"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        POST,
+        "$key",
+        BT,
+        r#"{"vendorThingID":"v4","thingPassword":"p","dataGroupingInterval":"2_MINUTES"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (POST, "$key", BT, r#"{"vendorThingID":"v4","thingPassword":"p","thingProperties":[]}"#, 400, "INVALID_INPUT_DATA"),
+    (POST, "$key", BT, r#"{"vendorThingID":"","thingPassword":"p"}"#, 400, "INVALID_INPUT_DATA"),
+    (
+        POST,
+        "Bearer $ann",
+        BO,
+        r#"{"vendorThingID":"v5","thingPassword":"p","owner":"User:{ann}","thingType":"lamp","firmwareVersion":"v1","layoutPosition":"GATEWAY","thingProperties":{},"dataGroupingInterval":"12_HOURS"}"#,
+        200,
+        ENDPOINT,
+    ),
+    (POST, "Bearer $admin", BO, r#"{"vendorThingID":"v6","thingPassword":"p","owner":"user:{bob}"}"#, 200, ENDPOINT),
+    (
+        POST,
+        "Bearer $admin",
+        BO,
+        r#"{"vendorThingID":"v7","thingPassword":"p","owner":"user:nobody"}"#,
+        404,
+        "USER_NOT_FOUND",
+    ),
+    (
+        POST,
+        "Bearer $anybody",
+        BO,
+        r#"{"vendorThingID":"v7","thingPassword":"p","owner":"user:{ann}"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BOI,
+        r#"{"thingID":"{LAMP}","thingPassword":"secret of lamp","owner":"user:{ann}","layoutPosition":"STANDALONE"}"#,
+        200,
+        ENDPOINT,
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BOI,
+        r#"{"thingID":"{LAMP}","thingPassword":"q","owner":"user:{ann}"}"#,
+        401,
+        "WRONG_PASSWORD",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BOI,
+        r#"{"thingID":"th.nosuch","thingPassword":"q","owner":"user:{ann}"}"#,
+        404,
+        "THING_NOT_FOUND",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        BOI,
+        r#"{"vendorThingID":"lamp","thingPassword":"secret of lamp","owner":"user:{ann}"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        POST,
+        "Bearer $ann",
+        "text/plain",
+        r#"{"thingID":"{LAMP}","thingPassword":"q","owner":"user:{ann}"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    // The list.
+    ("GET /thing-if/apps/{APP}/things/{GW}/end-nodes", "-", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/things/{GW}/end-nodes", "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/things/{GW}/end-nodes", "Bearer $anybody", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/things/{GW}/end-nodes", "Bearer $en", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/things/{GW}/end-nodes", "Bearer $stranger", "-", "", 403, "WRONG_TOKEN"),
+    ("GET /thing-if/apps/{APP}/things/th.nosuch/end-nodes", "Bearer $ann", "-", "", 404, "THING_NOT_FOUND"),
+    ("GET /thing-if/apps/{APP}/things/{FOREIGN}/end-nodes", "Bearer $ann", "-", "", 404, "THING_NOT_FOUND"),
+    ("GET /thing-if/apps/{APP}/things/a%20b/end-nodes", "Bearer $ann", "-", "", 404, "THING_NOT_FOUND"),
+    (
+        "GET /thing-if/apps/{APP}/things/{GW}/end-nodes?bestEffortLimit=0",
+        "Bearer $ann",
+        "-",
+        "",
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "GET /thing-if/apps/{APP}/things/{GW}/end-nodes?paginationKey=_",
+        "Bearer $ann",
+        "-",
+        "",
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    ("GET /thing-if/apps/{APP}/things/{LAMP}/end-nodes", "Bearer $ann", "-", "", 200, r#"{"results":[]}"#),
+    (
+        "GET /thing-if/apps/{APP}/things/{GW}/end-nodes?bestEffortLimit=1",
+        "Bearer $gw",
+        "-",
+        "",
+        200,
+        r#"{"results":[{"thingID":"*","vendorThingID":"*"}],"nextPaginationKey":"*"}"#,
+    ),
+    (
+        "GET /thing-if/apps/{APP}/things/VENDOR_THING_ID:gateway/end-nodes",
+        "Bearer $admin",
+        "-",
+        "",
+        200,
+        r#"{"results":[{"thingID":"*","vendorThingID":"*"},{"thingID":"*","vendorThingID":"*"}]}"#,
+    ),
+    ("POST /thing-if/apps/{APP}/things/{GW}/end-nodes", "Bearer $ann", J, "{}", 405, "METHOD_NOT_ALLOWED"),
+    // The connection.
+    (
+        "PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}/connection",
+        "-",
+        J,
+        r#"{"online":true}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}/connection",
+        "Bearer $bob",
+        J,
+        r#"{"online":true}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}/connection",
+        "Bearer $gw2",
+        J,
+        r#"{"online":true}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}/connection",
+        "Bearer nonsense",
+        J,
+        r#"{"online":true}"#,
+        403,
+        "WRONG_TOKEN",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}/connection",
+        "Bearer $gw",
+        J,
+        r#"{"online":"true"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}/connection",
+        "Bearer $gw",
+        J,
+        "{}",
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    ("PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}/connection", "Bearer $gw", J, "", 400, "INVALID_JSON"),
+    (
+        "PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}/connection",
+        "Bearer $gw",
+        "text/plain",
+        r#"{"online":true}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/{LAMP}/connection",
+        "Bearer $gw",
+        J,
+        r#"{"online":true}"#,
+        404,
+        "THING_END_NODE_DOES_NOT_BELONG_TO_GATEWAY",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{GW2}/end-nodes/{EN}/connection",
+        "Bearer $ann",
+        J,
+        r#"{"online":true}"#,
+        404,
+        "THING_END_NODE_DOES_NOT_BELONG_TO_GATEWAY",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/th.nosuch/connection",
+        "Bearer $gw",
+        J,
+        r#"{"online":true}"#,
+        404,
+        "THING_END_NODE_DOES_NOT_BELONG_TO_GATEWAY",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/th.nosuch/end-nodes/{EN}/connection",
+        "Bearer $gw",
+        J,
+        r#"{"online":true}"#,
+        404,
+        "THING_NOT_FOUND",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}/connection",
+        "Bearer $gw",
+        J,
+        "{\"online\":true} \r\n",
+        204,
+        "",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}/connection",
+        "Bearer $ann",
+        "-",
+        r#"{"online":false}"#,
+        204,
+        "",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/VENDOR_THING_ID:bulb/connection",
+        "Bearer $gw",
+        J,
+        r#"{"online":false}"#,
+        204,
+        "",
+    ),
+    // What the gateway may with its end node, and what not with others.
+    ("PUT /thing-if/apps/{APP}/targets/thing:{EN}/states", "Bearer $gw2", J, r#"{"on":true}"#, 401, "UNAUTHORIZED"),
+    ("PUT /thing-if/apps/{APP}/targets/thing:{LAMP}/states", "Bearer $gw", J, r#"{"on":true}"#, 401, "UNAUTHORIZED"),
+    ("PUT /thing-if/apps/{APP}/targets/thing:{GW}/states", "Bearer $en", J, r#"{"on":true}"#, 401, "UNAUTHORIZED"),
+    ("PUT /thing-if/apps/{APP}/targets/thing:{EN}/states", "Bearer $gw", J, r#"{"on":true}"#, 201, ""),
+    ("GET /thing-if/apps/{APP}/targets/thing:{EN}/states", "Bearer $gw", "-", "", 200, r#"{"on":true}"#),
+    ("PUT /thing-if/apps/{APP}/targets/thing:{EN}/states", "Bearer $en", J, r#"{"on":false}"#, 204, ""),
+    ("GET /thing-if/apps/{APP}/targets/thing:{EN}/commands", "Bearer $gw", "-", "", 200, r#"{"commands":[]}"#),
+    ("GET /thing-if/apps/{APP}/targets/thing:{EN}/commands", "Bearer $gw2", "-", "", 401, "UNAUTHORIZED"),
+    // Firmware versions.
+    (
+        "GET /thing-if/apps/{APP}/things/{EN}/firmware-version",
+        "Bearer $gw",
+        "-",
+        "",
+        404,
+        "THING_WITHOUT_FIRMWARE_VERSION",
+    ),
+    ("GET /thing-if/apps/{APP}/things/{EN}/firmware-version", "-", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/things/{EN}/firmware-version", "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/things/{EN}/firmware-version", "Bearer nonsense", "-", "", 403, "WRONG_TOKEN"),
+    ("GET /thing-if/apps/{APP}/things/th.nosuch/firmware-version", "Bearer $ann", "-", "", 404, "THING_NOT_FOUND"),
+    (
+        "PUT /thing-if/apps/{APP}/things/{EN}/firmware-version",
+        "Bearer $bob",
+        FIRMWARE,
+        r#"{"firmwareVersion":"v1"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/th.nosuch/firmware-version",
+        "Bearer $ann",
+        FIRMWARE,
+        r#"{"firmwareVersion":"v1"}"#,
+        404,
+        "THING_NOT_FOUND",
+    ),
+    ("PUT /thing-if/apps/{APP}/things/{EN}/firmware-version", "Bearer $en", FIRMWARE, "{}", 400, "INVALID_INPUT_DATA"),
+    (
+        "PUT /thing-if/apps/{APP}/things/{EN}/firmware-version",
+        "Bearer $en",
+        FIRMWARE,
+        r#"{"firmwareVersion":"a b"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{EN}/firmware-version",
+        "Bearer $en",
+        FIRMWARE,
+        r#"{"firmwareVersion":1}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    ("PUT /thing-if/apps/{APP}/things/{EN}/firmware-version", "Bearer $en", FIRMWARE, "v1", 400, "INVALID_JSON"),
+    (
+        "PUT /thing-if/apps/{APP}/things/{EN}/firmware-version",
+        "Bearer $en",
+        TYPE,
+        r#"{"firmwareVersion":"v1"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{EN}/firmware-version",
+        "Bearer $gw",
+        FIRMWARE,
+        r#"{"firmwareVersion":"v1"}"#,
+        204,
+        "",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{EN}/firmware-version",
+        "Bearer $en",
+        "-",
+        r#"{"firmwareVersion":"v2"}"#,
+        204,
+        "",
+    ),
+    (
+        "GET /thing-if/apps/{APP}/things/VENDOR_THING_ID:bulb/firmware-version",
+        "Bearer $ann",
+        "-",
+        "",
+        200,
+        r#"{"firmwareVersion":"v2"}"#,
+    ),
+    // Thing types.
+    ("GET /thing-if/apps/{APP}/things/{EN}/thing-type", "Bearer $en", "-", "", 404, "THING_WITHOUT_THING_TYPE"),
+    ("GET /thing-if/apps/{APP}/things/{EN}/thing-type", "-", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/things/{EN}/thing-type", "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/things/th.nosuch/thing-type", "Bearer $ann", "-", "", 404, "THING_NOT_FOUND"),
+    (
+        "PUT /thing-if/apps/{APP}/things/{EN}/thing-type",
+        "Bearer $bob",
+        TYPE,
+        r#"{"thingType":"bulb"}"#,
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/th.nosuch/thing-type",
+        "Bearer $ann",
+        TYPE,
+        r#"{"thingType":"bulb"}"#,
+        404,
+        "THING_NOT_FOUND",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{EN}/thing-type",
+        "Bearer $en",
+        TYPE,
+        r#"{"thingType":""}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{EN}/thing-type",
+        "Bearer $en",
+        TYPE,
+        r#"{"type":"bulb"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{EN}/thing-type",
+        "Bearer $en",
+        "application/vnd.kii.thingtypeupdaterequest+JSON",
+        r#"{"thingType":"bulb"}"#,
+        204,
+        "",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{EN}/thing-type",
+        "Bearer $en",
+        TYPE,
+        r#"{"thingType":"bulb"}"#,
+        409,
+        "OPERATION_NOT_ALLOWED",
+    ),
+    (
+        "PUT /thing-if/apps/{APP}/things/{EN}/thing-type",
+        "Bearer $admin",
+        TYPE,
+        r#"{"thingType":"lamp"}"#,
+        409,
+        "OPERATION_NOT_ALLOWED",
+    ),
+    ("GET /thing-if/apps/{APP}/things/{EN}/thing-type", "Bearer $gw", "-", "", 200, r#"{"thingType":"bulb"}"#),
+    // Unpairing.
+    ("DELETE /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}", "-", "-", "", 401, "UNAUTHORIZED"),
+    ("DELETE /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}", "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
+    ("DELETE /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}", "Bearer $en", "-", "", 401, "UNAUTHORIZED"),
+    (
+        "DELETE /thing-if/apps/{APP}/things/{GW2}/end-nodes/{EN}",
+        "Bearer $gw2",
+        "-",
+        "",
+        404,
+        "THING_END_NODE_DOES_NOT_BELONG_TO_GATEWAY",
+    ),
+    (
+        "DELETE /thing-if/apps/{APP}/things/{GW}/end-nodes/{GW}",
+        "Bearer $gw",
+        "-",
+        "",
+        404,
+        "THING_END_NODE_DOES_NOT_BELONG_TO_GATEWAY",
+    ),
+    ("DELETE /thing-if/apps/{APP}/things/th.nosuch/end-nodes/{EN}", "Bearer $ann", "-", "", 404, "THING_NOT_FOUND"),
+    ("DELETE /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}", "Bearer $gw", "-", "", 204, ""),
+    (
+        "DELETE /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}",
+        "Bearer $gw",
+        "-",
+        "",
+        404,
+        "THING_END_NODE_DOES_NOT_BELONG_TO_GATEWAY",
+    ),
+    ("GET /thing-if/apps/{APP}/targets/thing:{EN}/states", "Bearer $gw", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/targets/thing:{EN}/states", "Bearer $en", "-", "", 200, r#"{"on":false}"#),
+    (
+        POST,
+        "Bearer $ann",
+        BY_ID,
+        r#"{"gatewayThingID":"{GW2}","endNodeVendorThingID":"bulb","endNodePassword":"secret of bulb","owner":"user:{ann}"}"#,
+        200,
+        THE_BULB,
+    ),
+    ("GET /thing-if/apps/{APP}/targets/thing:{EN}/states", "Bearer $gw2", "-", "", 200, r#"{"on":false}"#),
+];
+
+/// Kii Cloud's own paths, which exist over HTTP alone.
+const HTTP_ONLY: &[Case<'_>] = &[
+    ("POST /api/apps/{APP}/things/{GW}/end-nodes/{EN}/token", "-", J, "{}", 401, "UNAUTHORIZED"),
+    ("POST /api/apps/{APP}/things/{GW}/end-nodes/{EN}/token", "Bearer $bob", J, "{}", 401, "UNAUTHORIZED"),
+    ("POST /api/apps/{APP}/things/{GW}/end-nodes/{EN}/token", "Bearer $gw2", J, "{}", 401, "UNAUTHORIZED"),
+    (
+        "POST /api/apps/{APP}/things/{GW}/end-nodes/{LAMP}/token",
+        "Bearer $gw",
+        J,
+        "{}",
+        404,
+        "THING_END_NODE_DOES_NOT_BELONG_TO_GATEWAY",
+    ),
+    ("POST /api/apps/{APP}/things/th.nosuch/end-nodes/{EN}/token", "Bearer $gw", J, "{}", 404, "THING_NOT_FOUND"),
+    (
+        "POST /api/apps/{APP}/things/{GW}/end-nodes/{EN}/token",
+        "Bearer $gw",
+        J,
+        r#"{"expires_in":0}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    (
+        "POST /api/apps/{APP}/things/{GW}/end-nodes/{EN}/token",
+        "Bearer $gw",
+        J,
+        r#"{"expires_in":"soon"}"#,
+        400,
+        "INVALID_INPUT_DATA",
+    ),
+    ("POST /api/apps/{APP}/things/{GW}/end-nodes/{EN}/token", "Bearer $gw", J, "{", 400, "INVALID_JSON"),
+    (
+        "POST /api/apps/{APP}/things/{GW}/end-nodes/{EN}/token",
+        "Bearer $gw",
+        "-",
+        "",
+        200,
+        r#"{"id":"{EN}","access_token":"*","expires_in":2147483646,"token_type":"bearer"}"#,
+    ),
+    (
+        "POST /api/apps/{APP}/things/{GW}/end-nodes/{EN}/token",
+        "Bearer $gw",
+        J,
+        "{}",
+        200,
+        r#"{"id":"{EN}","access_token":"*","expires_in":2147483646,"token_type":"bearer"}"#,
+    ),
+    (
+        "POST /api/apps/{APP}/things/{GW}/end-nodes/{EN}/token",
+        "Bearer $ann",
+        J,
+        r#"{"expires_in":60}"#,
+        200,
+        r#"{"id":"{EN}","access_token":"*","expires_in":60,"token_type":"bearer","refresh_token":"*"}"#,
+    ),
+    // Adding.
+    ("PUT /api/apps/{APP}/things/{GW2}/end-nodes/{LAMP}", "-", "-", "", 401, "UNAUTHORIZED"),
+    ("PUT /api/apps/{APP}/things/{GW2}/end-nodes/{LAMP}", "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
+    ("PUT /api/apps/{APP}/things/{BOBS}/end-nodes/{LAMP}", "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
+    ("PUT /api/apps/{APP}/things/{BOBS}/end-nodes/{LAMP}", "Bearer $bobs", "-", "", 401, "UNAUTHORIZED"),
+    ("PUT /api/apps/{APP}/things/{BOBS}/end-nodes/VENDOR_THING_ID:lamp", "Bearer $bobs", "-", "", 401, "UNAUTHORIZED"),
+    ("PUT /api/apps/{APP}/things/{GW}/end-nodes/th.nosuch", "Bearer $gw", "-", "", 404, "THING_NOT_FOUND"),
+    ("PUT /api/apps/{APP}/things/th.nosuch/end-nodes/{LAMP}", "Bearer $gw", "-", "", 404, "THING_NOT_FOUND"),
+    (
+        "PUT /api/apps/{APP}/things/{GW2}/end-nodes/{EN}",
+        "Bearer $ann",
+        "-",
+        "",
+        409,
+        "THING_END_NODE_ALREADY_BELONGS_TO_GATEWAY",
+    ),
+    ("PUT /api/apps/{APP}/things/{GW2}/end-nodes/{GW}", "Bearer $ann", "-", "", 409, "OPERATION_NOT_ALLOWED"),
+    ("PUT /api/apps/{APP}/things/{EN}/end-nodes/{LAMP}", "Bearer $ann", "-", "", 409, "OPERATION_NOT_ALLOWED"),
+    ("PUT /api/apps/{APP}/things/{GW}/end-nodes/{EN}", "Bearer $gw", "-", "", 204, ""),
+    ("PUT /api/apps/{APP}/things/{GW2}/end-nodes/{LAMP}", "Bearer $gw2", J, "", 204, ""),
+    (
+        "GET /thing-if/apps/{APP}/things/{GW2}/end-nodes",
+        "Bearer $ann",
+        "-",
+        "",
+        200,
+        r#"{"results":[{"thingID":"{LAMP}","vendorThingID":"lamp"}]}"#,
+    ),
+    ("PUT /api/apps/{APP}/things/{GW2}/end-nodes/{BOBS}", "Bearer $admin", "-", "", 204, ""),
+];
+
+#[tokio::test]
+async fn every_case_has_its_answer_over_the_service() {
+    let world = World::start(with_admin()).await;
+    world.names.run(&world.service, BOTH).await;
+    for (line, authorization, _, body, ..) in HTTP_ONLY.iter().filter(|case| case.0.contains(" /api/")) {
+        let (method, path) = line.split_once(' ').expect("method and path");
+        let authorization = world.names.fill(authorization);
+        let headers = [("Authorization", authorization.as_str())];
+        let answer = world.service.send(method, &world.names.fill(path), &headers, body).await;
+        assert_eq!((answer.status, answer.code()), (404, "PATH_NOT_FOUND".to_owned()), "{line}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn every_case_has_its_answer_over_http() {
+    let world = World::start(with_admin()).await;
+    world.names.run(world.http(), BOTH).await;
+    world.stop().await;
+    let world = World::start(with_admin()).await;
+    world.names.run(world.http(), HTTP_ONLY).await;
+    world.stop().await;
+}
+
+/// One known gateway takes everything up to the first `}` for the whole body.
+#[tokio::test]
+async fn an_end_node_is_answered_in_one_flat_object() {
+    let world = World::start(with_admin()).await;
+    let answer = world.onboard_node("flat").await;
+    let (id, token) = (answer.text("endNodeThingID"), answer.text("accessToken"));
+    let body = format!("{{\n  \"accessToken\" : \"{token}\",\n  \"endNodeThingID\" : \"{id}\"\n}}");
+    assert_eq!(answer.body, body);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_onboarding_keeps_what_it_says_and_a_later_one_what_is_new() {
+    let world = World::start(with_admin()).await;
+    let first = r#"{"vendorThingID":"v","thingPassword":"p","owner":"user:{ann}","thingType":"lamp","firmwareVersion":"v1",
+        "layoutPosition":"GATEWAY","thingProperties":{"room":{"floor":1}}}"#;
+    let id = world.send(POST, "Bearer $ann", BO, first).await.text("thingID");
+    let path = format!("GET /api/apps/{APP}/things/{id}");
+    let shown = |version: &str, position: &str, created: &Value| {
+        json!({"_thingID": id, "_vendorThingID": "v", "_thingType": "lamp", "_firmwareVersion": version,
+            "_layoutPosition": position, "_created": created, "_disabled": false, "room": {"floor": 1}})
+    };
+    let thing = world.send(&path, "Bearer $ann", J, "").await.json();
+    let created = thing["_created"].clone();
+    assert_eq!(thing, shown("v1", "GATEWAY", &created));
+
+    let second = r#"{"vendorThingID":"v","thingPassword":"p","owner":"user:{ann}","thingType":"other","firmwareVersion":"v2",
+        "layoutPosition":"STANDALONE","thingProperties":{"room":2}}"#;
+    assert_eq!(world.send(POST, "Bearer $ann", BO, second).await.text("thingID"), id);
+    let thing = world.send(&path, "Bearer $ann", J, "").await.json();
+    assert_eq!(thing, shown("v2", "STANDALONE", &created), "type and fields are as they were made");
+
+    let end_node = r#"{"gatewayVendorThingID":"gateway","endNodeVendorThingID":"e","endNodePassword":"p","owner":"user:{ann}",
+        "endNodeThingType":"bulb","endNodeFirmwareVersion":"v3","endNodeThingProperties":{"a":1}}"#;
+    let id = world.send(POST, "Bearer $ann", BY_VENDOR, end_node).await.text("endNodeThingID");
+    let path = format!("GET /api/apps/{APP}/things/{id}");
+    let thing = world.send(&path, "Bearer $ann", J, "").await.json();
+    let created = thing["_created"].clone();
+    let shown = json!({"_thingID": id, "_vendorThingID": "e", "_thingType": "bulb", "_firmwareVersion": "v3",
+        "_layoutPosition": "ENDNODE", "_created": created, "_disabled": false, "a": 1});
+    assert_eq!(thing, shown);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_list_of_end_nodes_is_whole_page_by_page() {
+    let world = World::start(with_admin()).await;
+    let mut all = vec![(world.names.fill("{EN}"), "bulb".to_owned())];
+    for n in 0..6 {
+        let vendor = format!("node-{n}");
+        all.push((world.onboard_node(&vendor).await.text("endNodeThingID"), vendor));
+    }
+    all.sort();
+    // One client sends the key back under the name that it came with.
+    for name in ["paginationKey", "nextPaginationKey"] {
+        let (mut seen, mut query) = (Vec::new(), "?bestEffortLimit=3".to_owned());
+        loop {
+            let path = format!("GET /thing-if/apps/{APP}/things/{{GW}}/end-nodes{query}");
+            let page = world.send(&path, "Bearer $gw", J, "").await.json();
+            for row in page["results"].as_array().expect("a list") {
+                let text = |field: &str| row[field].as_str().expect("text").to_owned();
+                seen.push((text("thingID"), text("vendorThingID")));
+            }
+            let Some(key) = page["nextPaginationKey"].as_str() else { break };
+            assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')), "{key}");
+            query = format!("?bestEffortLimit=3&{name}={key}");
+        }
+        assert_eq!(seen, all);
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_gateway_says_of_a_connection_is_kept_with_its_time() {
+    let mut options = with_admin();
+    let now = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(1_000));
+    let read = now.clone();
+    options.clock = thingif::cloud::Clock::new(move || {
+        std::time::UNIX_EPOCH + std::time::Duration::from_millis(read.load(std::sync::atomic::Ordering::SeqCst))
+    });
+    let world = World::start(options).await;
+    let node = async || world.send("GET /api/apps/{APP}/things/{EN}", "Bearer $gw", J, "").await.json();
+    assert_eq!(node().await.get("_online"), None, "nobody has said");
+    for (at, online) in [(2_000, true), (3_000, false), (4_000, false)] {
+        now.store(at, std::sync::atomic::Ordering::SeqCst);
+        let body = json!({ "online": online }).to_string();
+        let path = "PUT /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}/connection";
+        assert_eq!(world.send(path, "Bearer $gw", J, &body).await.status, 204);
+        let node = node().await;
+        assert_eq!((&node["_online"], &node["_onlineStatusModifiedAt"]), (&json!(online), &json!(at)));
+    }
+    world.stop().await;
+}
+
+const COMMAND: &str = r#"{"issuer":"user:{ann}","schema":"S","schemaVersion":1,"actions":[{"on":{}}]}"#;
+
+#[tokio::test]
+async fn a_command_for_an_end_node_goes_to_its_gateway_and_comes_back_through_it() {
+    let world = World::start(with_admin()).await;
+    let posted = world.send("POST /thing-if/apps/{APP}/targets/thing:{EN}/commands", "Bearer $ann", J, COMMAND).await;
+    let command = posted.text("commandID");
+    let pushed = world.pushed.take();
+    let [(topic, payload)] = pushed.as_slice() else { panic!("{pushed:?}") };
+    assert_eq!(topic.to_string(), world.names.fill("{T}"));
+    let push: Value = serde_json::from_slice(payload).expect("JSON");
+    let issuer = world.names.fill("user:{ann}");
+    assert_eq!(
+        push,
+        json!({"schema": "S", "schemaVersion": 1, "commandID": command, "actions": [{"on": {}}], "issuer": issuer}),
+        "as for any thing"
+    );
+    let path = format!("/thing-if/apps/{APP}/targets/thing:{{EN}}/commands/{command}");
+    let results = r#"{"actionResults":[{"on":{"succeeded":true}}]}"#;
+    for (token, status) in [("Bearer $gw2", 401), ("Bearer $bobs", 401), ("Bearer $gw", 204)] {
+        let answer = world.send(&format!("PUT {path}/action-results"), token, J, results).await;
+        assert_eq!(answer.status, status, "{token}");
+    }
+    let read = world.send(&format!("GET {path}"), "Bearer $gw", J, "").await;
+    assert_eq!(read.text("commandState"), "DONE");
+
+    // Behind another gateway it is that one's; behind none its own, and it has none.
+    world.pushed.take();
+    let unpair = "DELETE /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}";
+    assert_eq!(world.send(unpair, "Bearer $ann", J, "").await.status, 204);
+    let post = "POST /thing-if/apps/{APP}/targets/thing:{EN}/commands";
+    assert_eq!(world.send(post, "Bearer $ann", J, COMMAND).await.status, 201);
+    assert!(world.pushed.take().is_empty());
+    let add = "PUT /api/apps/{APP}/things/{GW2}/end-nodes/{EN}";
+    assert_eq!(world.send(add, "Bearer $ann", J, "").await.status, 204);
+    assert_eq!(world.send(post, "Bearer $ann", J, COMMAND).await.status, 201);
+    let topics: Vec<_> = world.pushed.take().into_iter().map(|(topic, _)| topic.to_string()).collect();
+    assert_eq!(topics, [world.names.fill("{T2}")]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_push_names_its_target_where_that_is_wanted() {
+    let mut options = with_admin();
+    options.name_push_target = true;
+    let world = World::start(options).await;
+    for target in ["{EN}", "{GW}"] {
+        let path = format!("POST /thing-if/apps/{APP}/targets/thing:{target}/commands");
+        assert_eq!(world.send(&path, "Bearer $ann", J, COMMAND).await.status, 201);
+        let pushed = world.pushed.take();
+        let push: Value = serde_json::from_slice(&pushed[0].1).expect("JSON");
+        assert_eq!(push["target"], world.names.fill(&format!("thing:{target}")));
+        assert_eq!(pushed[0].0.to_string(), world.names.fill("{T}"));
+    }
+    world.stop().await;
+}
+
+/// As one SDK of gateways does it: with nothing but the application's id, and the gateway's own token.
+#[tokio::test]
+async fn a_gateway_adopts_what_was_registered_as_an_end_node_and_has_no_owner() {
+    let world = World::start(with_admin()).await;
+    let registration = "application/vnd.kii.ThingRegistrationRequest+json";
+    let register = async |vendor: &str, position: &str| {
+        let body = json!({"_vendorThingID": vendor, "_password": "p", "_layoutPosition": position}).to_string();
+        world.send("POST /api/apps/{APP}/things", "$key", registration, &body).await.text("_thingID")
+    };
+    let (node, lone) = (register("node", "END_NODE").await, register("lone", "STANDALONE").await);
+    let add = async |token: &str, node: &str| {
+        let answer = world.send(&format!("PUT /api/apps/{APP}/things/{{GW}}/end-nodes/{node}"), token, J, "").await;
+        (answer.status, answer.code())
+    };
+    let not_for_it = (401, "UNAUTHORIZED".to_owned());
+    assert_eq!(add("Bearer $gw", &lone).await, not_for_it, "nobody has said that it is to be behind a gateway");
+    assert_eq!(add("Bearer $gw", "VENDOR_THING_ID:node").await, not_for_it, "a maker's id can be guessed");
+    assert_eq!(add("Bearer $gw2", &node).await, not_for_it, "another gateway");
+    assert_eq!(add("Bearer $gw", &node).await, (204, String::new()));
+    let token = format!("POST /api/apps/{APP}/things/{{GW}}/end-nodes/{node}/token");
+    let token = world.send(&token, "Bearer $gw", J, r#"{"expires_in":3600}"#).await.text("access_token");
+    let states = format!("/thing-if/apps/{APP}/targets/thing:{node}/states");
+    assert_eq!(world.http().call("PUT", &states, &token, r#"{"on":true}"#).await.status, 201);
+    assert_eq!(world.http().call("GET", &states, &world.names.fill("$gw"), "").await.status, 200);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_gateway_leaves_its_end_nodes_and_a_deleted_end_node_its_gateway() {
+    let world = World::start(with_admin()).await;
+    let nodes = "GET /thing-if/apps/{APP}/things/{GW}/end-nodes";
+    let heater = world.onboard_node("heater").await.text("endNodeThingID");
+    let gone = world.send("DELETE /api/apps/{APP}/things/{EN}", "Bearer $gw", J, "").await;
+    assert_eq!(
+        (gone.status, gone.code()),
+        (401, "UNAUTHORIZED".to_owned()),
+        "a gateway does not end what is behind it"
+    );
+    assert_eq!(world.send("DELETE /api/apps/{APP}/things/{EN}", "Bearer $ann", J, "").await.status, 204);
+    let left = json!({"results": [{"thingID": heater, "vendorThingID": "heater"}]});
+    assert_eq!(world.send(nodes, "Bearer $gw", J, "").await.json(), left);
+
+    assert_eq!(world.send("DELETE /api/apps/{APP}/things/{GW}", "Bearer $ann", J, "").await.status, 204);
+    let path = format!("PUT /api/apps/{APP}/things/{{GW2}}/end-nodes/{heater}");
+    assert_eq!(world.send(&path, "Bearer $ann", J, "").await.status, 204, "it is behind nothing any more");
+    world.stop().await;
+}

@@ -1,0 +1,286 @@
+//! Users over Kii Cloud's REST, and every way to a token.
+#![cfg(feature = "cloud")]
+
+mod cloud_support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use cloud_support::table::{Case, Names};
+use cloud_support::*;
+use serde_json::json;
+use thingif::cloud::{AdminClient, Clock, Cloud};
+use thingif::edge::PushOutcome;
+
+const ADMIN: &str = "administrator";
+const ADMIN_SECRET: &str = "a secret of 32 random characters";
+
+const J: &str = "application/json";
+const OAUTH: &str = "application/vnd.kii.OauthTokenRequest+json";
+const FORM: &str = "application/x-www-form-urlencoded";
+const UPDATE: &str = "application/vnd.kii.UserUpdateRequest+json";
+const PASSWORD: &str = "application/vnd.kii.ChangePasswordRequest+json";
+const SIGN_UP: &str = "application/vnd.kii.RegistrationRequest+json";
+
+/// Ann, with an e-mail address and a phone number, and Bob. Ann owns the lamp.
+struct World {
+    served: Served,
+    names: Names,
+    now: Arc<AtomicU64>,
+}
+
+impl World {
+    async fn start() -> Self {
+        let now = Arc::new(AtomicU64::new(1_000_000));
+        let read = now.clone();
+        let mut options = options();
+        options.throttle_logins = false;
+        options.clock = Clock::new(move || UNIX_EPOCH + Duration::from_millis(read.load(Ordering::SeqCst)));
+        options.admins = vec![AdminClient {
+            app: APP.parse().expect("valid"),
+            client_id: ADMIN.to_owned(),
+            client_secret: ADMIN_SECRET.into(),
+        }];
+        let cloud = Cloud::open(options, Recorder::new(PushOutcome::Queued)).expect("opens");
+        let served = Served::start(cloud).await;
+        let http = &served.http;
+        let mut names = Names::default();
+        let (ann, ann_token) = user(http, APP, KEY, "ann").await;
+        let (bob, bob_token) = user(http, APP, KEY, "bob").await;
+        let (_, stranger) = user(http, OTHER_APP, OTHER_KEY, "ann").await;
+        let lamp = onboard_by_owner(http, APP, "lamp", &ann, &ann_token).await;
+        names.add("{APP}", APP);
+        names.add("{TH}", lamp.text("thingID"));
+        names.add("$lamp", lamp.text("accessToken"));
+        names.add("{ann}", ann);
+        names.add("{bob}", bob);
+        names.add("$ann", ann_token);
+        names.add("$bob", bob_token);
+        names.add("$stranger", stranger);
+        names.add("$key", basic(APP, KEY));
+        names.add("$wrongkey", basic(APP, "wrong"));
+        let mut world = Self { served, names, now };
+        for (token, client, secret) in [("$admin", ADMIN, ADMIN_SECRET), ("$anybody", APP, KEY)] {
+            let body = json!({"grant_type": "client_credentials", "client_id": client, "client_secret": secret});
+            let given = world.token(&body.to_string()).await.text("access_token");
+            world.names.add(token, given);
+        }
+        world
+    }
+
+    fn http(&self) -> &Road {
+        &self.served.http
+    }
+
+    async fn token(&self, body: &str) -> Answer {
+        self.http().send("POST", &format!("/api/apps/{APP}/oauth2/token"), &[("Content-Type", J)], body).await
+    }
+
+    async fn says(&self, method: &str, path: &str, token: &str, body: &str) -> (u16, String) {
+        let answer = self.http().call(method, &self.names.fill(path), &self.names.fill(token), body).await;
+        (answer.status, answer.code())
+    }
+}
+
+const ANN: &str = "GET /api/apps/{APP}/users/{ann}";
+const ME: &str = "GET /api/apps/{APP}/users/me";
+const TOKEN: &str = "POST /api/apps/{APP}/oauth2/token";
+const WHOLE: &str = r#"{"userID":"{ann}","loginName":"ann","_hasPassword":true,"_disabled":false,"createdAt":1000000,"modifiedAt":1000000}"#;
+const CHANGED: &str = r#"{"userID":"{ann}","loginName":"ann","displayName":"Ann","emailAddress":"ann@example.org","phoneNumber":"+819012345678","free":[1],"emailAddressVerified":true,"phoneNumberVerified":true,"_hasPassword":true,"_disabled":false,"createdAt":1000000,"modifiedAt":1000000}"#;
+const PUBLIC: &str = r#"{"userID":"{ann}","loginName":"ann","displayName":"Ann"}"#;
+const FOR_EVER: &str = r#"{"id":"{ann}","access_token":"*","expires_in":2147483646,"token_type":"bearer"}"#;
+
+#[rustfmt::skip]
+const CASES: &[Case<'_>] = &[
+    // Tokens.
+    (TOKEN, "-", OAUTH, r#"{"username":"ann","password":"secret of ann","grant_type":"password"}"#, 200, FOR_EVER),
+    (TOKEN, "-", "application/VND.KII.oauthtokenrequest+json; charset=UTF-8", r#"{"username":"ann","password":"secret of ann"}"#, 200, FOR_EVER),
+    (TOKEN, "basic-is-no-scheme", J, r#"{"username":"ann","password":"secret of ann"}"#, 401, "UNAUTHORIZED"),
+    (TOKEN, "$wrongkey", J, r#"{"username":"ann","password":"secret of ann"}"#, 401, "UNAUTHORIZED"),
+    (TOKEN, "$key", "-", r#"{"username":"ann","password":"secret of ann","grant_type":""}"#, 200, FOR_EVER),
+    ("POST /api/apps/{APP}/oauth2/token?disable_cache=1700000000000&x", "-", J, r#"{"username":"ann","password":"secret of ann"}"#, 200, FOR_EVER),
+    ("POST /api/oauth2/token?disable_cache=1700000000000", "$key", OAUTH, r#"{"username":"ann","password":"secret of ann"}"#, 200, FOR_EVER),
+    ("POST /api/oauth2/token", "-", OAUTH, r#"{"username":"ann","password":"secret of ann"}"#, 401, "UNAUTHORIZED"),
+    (TOKEN, "-", FORM, "grant_type=password&username=ann&password=secret%20of+ann", 200, FOR_EVER),
+    (TOKEN, "-", FORM, "username=ann&password=wrong", 400, "invalid_grant"),
+    (TOKEN, "-", FORM, "", 400, "INVALID_INPUT_DATA"),
+    (TOKEN, "-", "text/plain", r#"{"username":"ann","password":"secret of ann"}"#, 400, "INVALID_INPUT_DATA"),
+    (TOKEN, "-", J, "", 400, "INVALID_JSON"),
+    (TOKEN, "-", J, "[]", 400, "INVALID_INPUT_DATA"),
+    (TOKEN, "-", J, "{}", 400, "INVALID_INPUT_DATA"),
+    (TOKEN, "-", J, r#"{"username":"ann"}"#, 400, "INVALID_INPUT_DATA"),
+    (TOKEN, "-", J, r#"{"username":["ann"],"password":"p"}"#, 400, "INVALID_INPUT_DATA"),
+    (TOKEN, "-", J, r#"{"username":"ann","password":"secret of ann","expiresAt":"soon"}"#, 400, "INVALID_INPUT_DATA"),
+    (TOKEN, "-", J, r#"{"username":"ann","password":"secret of ann","grant_type":"wish"}"#, 400, "INVALID_INPUT_DATA"),
+    (TOKEN, "-", J, r#"{"grant_type":"authorization_code","code":"c"}"#, 501, "OPERATION_NOT_IMPLEMENTED"),
+    (TOKEN, "-", J, r#"{"username":"ann","password":"secret of ann","expiresAt":1060000}"#, 200, r#"{"id":"{ann}","access_token":"*","expires_in":60,"token_type":"bearer","refresh_token":"*"}"#),
+    (TOKEN, "-", J, r#"{"username":"VENDOR_THING_ID:lamp","password":"secret of lamp"}"#, 200, r#"{"id":"{TH}","access_token":"*","expires_in":2147483646,"token_type":"bearer"}"#),
+    (TOKEN, "-", J, r#"{"username":"vendor_thing_id:lamp","password":"secret of lamp","grant_type":"password"}"#, 200, r#"{"id":"{TH}","access_token":"*","expires_in":2147483646,"token_type":"bearer"}"#),
+    (TOKEN, "-", J, r#"{"username":"THING_ID:{TH}","password":"secret of lamp"}"#, 200, r#"{"id":"{TH}","access_token":"*","expires_in":2147483646,"token_type":"bearer"}"#),
+    (TOKEN, "-", J, r#"{"username":"THING_ID:th.nosuch","password":"secret of lamp"}"#, 400, "invalid_grant"),
+    (TOKEN, "-", J, r#"{"username":"VENDOR_THING_ID:","password":"secret of lamp"}"#, 400, "invalid_grant"),
+    (TOKEN, "-", J, r#"{"grant_type":"client_credentials","client_id":"administrator","client_secret":"a secret of 32 random characters"}"#, 200, r#"{"id":"ADMIN","access_token":"*","expires_in":2147483646,"token_type":"bearer"}"#),
+    // One SDK leaves out what kind of grant it wants.
+    (TOKEN, "-", J, r#"{"client_id":"administrator","client_secret":"a secret of 32 random characters"}"#, 200, r#"{"id":"ADMIN","access_token":"*","expires_in":2147483646,"token_type":"bearer"}"#),
+    (TOKEN, "-", J, r#"{"client_id":"administrator","client_secret":"wrong"}"#, 400, "invalid_grant"),
+    (TOKEN, "-", J, r#"{"grant_type":"client_credentials","client_id":"c1k9abcdef12","client_secret":"0123456789abcdef0123456789abcdef"}"#, 200, r#"{"id":"ANONYMOUS","access_token":"*","expires_in":2147483646,"token_type":"bearer"}"#),
+    (TOKEN, "-", J, r#"{"grant_type":"client_credentials","client_id":"c1k9abcdef12","client_secret":"dummy"}"#, 400, "invalid_grant"),
+    (TOKEN, "-", J, r#"{"grant_type":"refresh_token"}"#, 400, "INVALID_INPUT_DATA"),
+    (TOKEN, "-", J, r#"{"grant_type":"refresh_token","refresh_token":"nonsense"}"#, 403, "WRONG_REFRESH_TOKEN"),
+    ("GET /api/apps/{APP}/oauth2/token", "-", "-", "", 405, "METHOD_NOT_ALLOWED"),
+    // Sign-up.
+    ("POST /api/apps/{APP}/users", "$key", SIGN_UP, r#"{"loginName":"carl","password":"abc"}"#, 400, "PASSWORD_TOO_SHORT"),
+    ("POST /api/apps/{APP}/users", "$key", SIGN_UP, r#"{"loginName":"carl","password":"abcd"}"#, 201, r#"{"userID":"*"}"#),
+    // Reading.
+    (ANN, "-", "-", "", 401, "UNAUTHORIZED"),
+    (ANN, "$key", "-", "", 401, "UNAUTHORIZED"),
+    (ANN, "Bearer nonsense", "-", "", 403, "WRONG_TOKEN"),
+    (ANN, "Bearer $stranger", "-", "", 403, "WRONG_TOKEN"),
+    (ANN, "Bearer $anybody", "-", "", 401, "UNAUTHORIZED"),
+    (ANN, "Bearer $ann", "-", "", 200, WHOLE),
+    (ME, "bearer $ann", "-", "", 200, WHOLE),
+    ("GET /api/apps/{APP}/users/ME", "Bearer $ann", "-", "", 200, WHOLE),
+    (ME, "Bearer $lamp", "-", "", 401, "UNAUTHORIZED"),
+    (ME, "Bearer $admin", "-", "", 401, "UNAUTHORIZED"),
+    (ANN, "Bearer $admin", "-", "", 200, WHOLE),
+    (ANN, "Bearer $bob", "-", "", 200, r#"{"userID":"{ann}","loginName":"ann"}"#),
+    ("GET /api/apps/{APP}/users/nobody", "Bearer $ann", "-", "", 404, "USER_NOT_FOUND"),
+    ("GET /api/apps/{APP}/users/a%20b", "Bearer $ann", "-", "", 404, "USER_NOT_FOUND"),
+    ("GET /api/apps/{APP}/users/LOGIN_NAME:ann", "Bearer $bob", "-", "", 200, r#"{"userID":"{ann}","loginName":"ann"}"#),
+    ("GET /api/apps/{APP}/users/LOGIN_NAME:nobody", "Bearer $bob", "-", "", 404, "USER_NOT_FOUND"),
+    ("GET /api/apps/{APP}/users/EMAIL:ann@example.org", "Bearer $bob", "-", "", 404, "USER_NOT_FOUND"),
+    // Changing.
+    ("PATCH /api/apps/{APP}/users/me", "-", UPDATE, "{}", 401, "UNAUTHORIZED"),
+    ("PATCH /api/apps/{APP}/users/{ann}", "Bearer $bob", UPDATE, "{}", 401, "UNAUTHORIZED"),
+    ("PATCH /api/apps/{APP}/users/me", "Bearer $ann", UPDATE, "", 400, "INVALID_JSON"),
+    ("PATCH /api/apps/{APP}/users/me", "Bearer $ann", "text/plain", "{}", 400, "INVALID_INPUT_DATA"),
+    ("PATCH /api/apps/{APP}/users/me", "Bearer $ann", UPDATE, r#"{"emailAddress":"nobody"}"#, 400, "INVALID_INPUT_DATA"),
+    ("PATCH /api/apps/{APP}/users/me", "Bearer $ann", UPDATE, r#"{"loginName":null}"#, 400, "INVALID_INPUT_DATA"),
+    ("PATCH /api/apps/{APP}/users/me", "Bearer $ann", UPDATE, r#"{"loginName":"bob"}"#, 409, "USER_ALREADY_EXISTS"),
+    ("PATCH /api/apps/{APP}/users/nobody", "Bearer $ann", UPDATE, "{}", 404, "USER_NOT_FOUND"),
+    ("PATCH /api/apps/{APP}/users/me", "Bearer $ann", UPDATE, r#"{"displayName":"Ann","emailAddress":"ann@example.org","gone":1}"#, 200, r#"{"modifiedAt":1000000}"#),
+    ("POST /api/apps/{APP}/users/{ann}", "Bearer $ann", UPDATE, r#"{"phoneNumber":"+819012345678","gone":null,"free":[1],"password":"x","userID":"x","_hasPassword":false,"createdAt":1,"modifiedAt":1,"emailAddressVerified":false}"#, 200, r#"{"modifiedAt":1000000}"#),
+    (ANN, "Bearer $ann", "-", "", 200, CHANGED),
+    (ANN, "Bearer $lamp", "-", "", 200, PUBLIC),
+    ("GET /api/apps/{APP}/users/email:ann@example.org", "Bearer $bob", "-", "", 200, PUBLIC),
+    ("GET /api/apps/{APP}/users/PHONE:%2B819012345678", "Bearer $bob", "-", "", 200, PUBLIC),
+    (TOKEN, "-", J, r#"{"username":"EMAIL:ann@example.org","password":"secret of ann"}"#, 200, FOR_EVER),
+    (TOKEN, "-", J, r#"{"username":"+819012345678","password":"secret of ann"}"#, 200, FOR_EVER),
+    ("PATCH /api/apps/{APP}/users/{ann}", "Bearer $admin", UPDATE, r#"{"loginName":"anna"}"#, 200, r#"{"modifiedAt":1000000}"#),
+    (TOKEN, "-", J, r#"{"username":"ann","password":"secret of ann"}"#, 400, "invalid_grant"),
+    (TOKEN, "-", J, r#"{"username":"anna","password":"secret of ann"}"#, 200, FOR_EVER),
+    // Passwords.
+    ("PUT /api/apps/{APP}/users/me/password", "-", PASSWORD, r#"{"oldPassword":"secret of ann","newPassword":"another"}"#, 401, "UNAUTHORIZED"),
+    ("PUT /api/apps/{APP}/users/{ann}/password", "Bearer $bob", PASSWORD, r#"{"oldPassword":"secret of ann","newPassword":"another"}"#, 401, "UNAUTHORIZED"),
+    ("PUT /api/apps/{APP}/users/me/password", "Bearer $ann", PASSWORD, r#"{"oldPassword":"wrong","newPassword":"another"}"#, 401, "WRONG_PASSWORD"),
+    ("PUT /api/apps/{APP}/users/me/password", "Bearer $ann", PASSWORD, r#"{"newPassword":"another"}"#, 401, "WRONG_PASSWORD"),
+    ("PUT /api/apps/{APP}/users/me/password", "Bearer $ann", PASSWORD, r#"{"oldPassword":"secret of ann"}"#, 400, "INVALID_INPUT_DATA"),
+    ("PUT /api/apps/{APP}/users/me/password", "Bearer $ann", PASSWORD, r#"{"oldPassword":"secret of ann","newPassword":"abc"}"#, 400, "PASSWORD_TOO_SHORT"),
+    ("PUT /api/apps/{APP}/users/nobody/password", "Bearer $admin", PASSWORD, r#"{"newPassword":"another"}"#, 404, "USER_NOT_FOUND"),
+    ("PUT /api/apps/{APP}/users/me/password", "Bearer $ann", PASSWORD, r#"{"oldPassword":"secret of ann","newPassword":"another"}"#, 204, ""),
+    (ME, "Bearer $ann", "-", "", 403, "WRONG_TOKEN"),
+    (TOKEN, "-", J, r#"{"username":"anna","password":"secret of ann"}"#, 400, "invalid_grant"),
+    (TOKEN, "-", J, r#"{"username":"anna","password":"another"}"#, 200, FOR_EVER),
+    ("PUT /api/apps/{APP}/users/{ann}/password", "Bearer $admin", PASSWORD, r#"{"newPassword":"a third"}"#, 204, ""),
+    (TOKEN, "-", J, r#"{"username":"anna","password":"a third"}"#, 200, FOR_EVER),
+    // The end.
+    ("DELETE /api/apps/{APP}/users/{bob}", "-", "-", "", 401, "UNAUTHORIZED"),
+    ("DELETE /api/apps/{APP}/users/{bob}", "Bearer $lamp", "-", "", 401, "UNAUTHORIZED"),
+    ("DELETE /api/apps/{APP}/users/nobody", "Bearer $bob", "-", "", 404, "USER_NOT_FOUND"),
+    ("DELETE /api/apps/{APP}/users/me", "Bearer $bob", "-", "", 204, ""),
+    ("DELETE /api/apps/{APP}/users/{bob}", "Bearer $bob", "-", "", 403, "WRONG_TOKEN"),
+    ("GET /api/apps/{APP}/users/{bob}", "Bearer $admin", "-", "", 404, "USER_NOT_FOUND"),
+    (TOKEN, "-", J, r#"{"username":"bob","password":"secret of bob"}"#, 400, "invalid_grant"),
+];
+
+#[tokio::test]
+async fn every_case_has_its_answer() {
+    let world = World::start().await;
+    world.names.run(world.http(), CASES).await;
+    world.served.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_expires_is_renewed_once_by_the_token_that_came_with_it() {
+    let world = World::start().await;
+    let log_in = json!({"username": "ann", "password": "secret of ann", "expiresAt": 1_060_000}).to_string();
+    let first = world.token(&log_in).await;
+    let me = format!("/api/apps/{APP}/users/me");
+    let status = async |token: &str| world.http().call("GET", &me, token, "").await.status;
+    assert_eq!(status(&first.text("access_token")).await, 200);
+    assert_eq!(status(&first.text("refresh_token")).await, 403, "it opens nothing by itself");
+
+    world.now.store(2_000_000, Ordering::SeqCst);
+    assert_eq!(status(&first.text("access_token")).await, 403);
+    let refresh = |token: String| json!({"grant_type": "refresh_token", "refresh_token": token}).to_string();
+    let elsewhere = format!("/api/apps/{OTHER_APP}/oauth2/token");
+    let foreign =
+        world.http().send("POST", &elsewhere, &[("Content-Type", J)], &refresh(first.text("refresh_token"))).await;
+    assert_eq!((foreign.status, foreign.code()), (403, "WRONG_REFRESH_TOKEN".to_owned()));
+    let second = world.token(&refresh(first.text("refresh_token"))).await;
+    assert_eq!(second.status, 200, "{second:?}");
+    assert_eq!((second.text("id"), second.json()["expires_in"].clone()), (world.names.fill("{ann}"), json!(60)));
+    assert_eq!(status(&second.text("access_token")).await, 200);
+    let again = world.token(&refresh(first.text("refresh_token"))).await;
+    assert_eq!((again.status, again.code()), (403, "WRONG_REFRESH_TOKEN".to_owned()), "it was used");
+
+    // What is renewed before it has expired ends as well.
+    let third = world.token(&refresh(second.text("refresh_token"))).await;
+    assert_eq!(status(&second.text("access_token")).await, 403);
+    assert_eq!(status(&third.text("access_token")).await, 200);
+
+    // A new password ends them all.
+    let change = json!({"oldPassword": "secret of ann", "newPassword": "another"}).to_string();
+    let path = format!("{me}/password");
+    assert_eq!(world.http().call("PUT", &path, &third.text("access_token"), &change).await.status, 204);
+    assert_eq!(world.token(&refresh(third.text("refresh_token"))).await.code(), "WRONG_REFRESH_TOKEN");
+    world.served.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_user_owns_nothing_and_its_things_stay() {
+    let world = World::start().await;
+    let says = |status: u16, code: &str| (status, code.to_owned());
+    let lamp = "/api/apps/{APP}/things/{TH}";
+    assert_eq!(world.says("GET", lamp, "$ann", "").await, says(200, ""));
+    assert_eq!(world.says("DELETE", "/api/apps/{APP}/users/me", "$ann", "").await, says(204, ""));
+    assert_eq!(world.says("GET", lamp, "$ann", "").await, says(403, "WRONG_TOKEN"));
+    assert_eq!(world.says("GET", lamp, "$lamp", "").await, says(200, ""));
+    let owner = "/api/apps/{APP}/things/{TH}/ownership/user:{ann}";
+    assert_eq!(world.says("GET", owner, "$admin", "").await, says(404, "THING_OWNERSHIP_NOT_FOUND"));
+
+    // Whoever takes the name is somebody else.
+    let (id, token) = user(world.http(), APP, KEY, "ann").await;
+    assert_ne!(id, world.names.fill("{ann}"));
+    assert_eq!(world.http().call("GET", &world.names.fill(lamp), &token, "").await.status, 401);
+    world.served.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn guesses_at_a_password_are_slowed_down_when_it_is_to_be_changed() {
+    use tower_service::Service as _;
+
+    let cloud = Cloud::open(options(), Recorder::new(PushOutcome::Queued)).expect("opens");
+    let send = async |method: &str, path: &str, authorization: &str, body: &str| {
+        let request = http::Request::builder().method(method).uri(path).header("Authorization", authorization);
+        let request = request.body(axum::body::Body::from(body.to_owned())).expect("a request");
+        let response = cloud.router().call(request).await.expect("infallible");
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.expect("in memory");
+        (status, serde_json::from_slice(&body).unwrap_or(serde_json::Value::Null))
+    };
+    let ann = r#"{"loginName":"ann","password":"secret","username":"ann"}"#;
+    assert_eq!(send("POST", &format!("/api/apps/{APP}/users"), &basic(APP, KEY), ann).await.0, 201);
+    let token = send("POST", &format!("/api/apps/{APP}/oauth2/token"), &basic(APP, KEY), ann).await.1;
+    let bearer = format!("Bearer {}", token["access_token"].as_str().expect("a token"));
+    let path = format!("/api/apps/{APP}/users/me/password");
+    let begin = tokio::time::Instant::now();
+    for _ in 0..6 {
+        let refused = send("PUT", &path, &bearer, r#"{"oldPassword":"guess","newPassword":"another"}"#).await;
+        assert_eq!(refused.1["errorCode"], "WRONG_PASSWORD");
+    }
+    let delays = 125 + 250 + 500; // three are free
+    assert!(begin.elapsed() >= Duration::from_millis(delays), "{:?}", begin.elapsed());
+    cloud.close().await;
+}
