@@ -309,7 +309,7 @@ fn the_client_works_through_an_ordinary_broker() {
 #[test]
 fn where_nothing_may_be_skipped_everything_is_there() {
     // Each of these panics where its absence is not allowed. strace is for the durability of the cloud.
-    for program in ["mosquitto", "mosquitto_pub", "mosquitto_sub", "mosquitto_rr", "stdbuf", "strace"] {
+    for program in ["mosquitto", "mosquitto_pub", "mosquitto_sub", "mosquitto_rr", "stdbuf", "strace", "curl", "bash"] {
         foreign_program(program);
     }
     python();
