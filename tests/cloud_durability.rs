@@ -26,6 +26,7 @@ async fn server_process() {
     let Ok(directory) = std::env::var(DIRECTORY) else { return };
     let mut options = options();
     options.store = Location::Dir(directory.into());
+    options.trigger_firings_per_minute = 6_000;
     let served = Served::start(Cloud::open(options, Recorder::new(PushOutcome::Queued)).expect("opens")).await;
     println!("READY {}", served.address);
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()))
@@ -209,6 +210,71 @@ fn every_acknowledged_state_survives_kill_9() {
             assert!(found >= acknowledged, "{acknowledged} was acknowledged, {found} found");
             assert!(found <= sent, "{found} was never sent, only {sent}");
         }
+    }
+    server.stop();
+}
+
+/// A state and the command that it fires are one: whatever is killed, there are as many of the one as of the other.
+#[test]
+fn a_firing_is_neither_lost_nor_doubled_by_kill_9() {
+    let parent = tempfile::tempdir().expect("temporary directory");
+    let directory = parent.path().join("cloud");
+    let mut server = Server::start(&directory, &[]);
+    let thing = Thing::onboard(server.address, "v");
+    let call = |address: SocketAddr, method: &str, path: &str, body: &str| -> (u16, serde_json::Value) {
+        let request = format!(
+            "{method} /thing-if/apps/{APP}/targets/thing:{}/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            thing.id,
+            thing.token,
+            body.len()
+        );
+        let (status, body) = Connection::open(address).expect("listening").send(&request).expect("answered");
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    };
+    let trigger = serde_json::json!({
+        "triggersWhat": "COMMAND",
+        "predicate": { "eventSource": "STATES", "triggersWhen": "CONDITION_TRUE",
+            "condition": { "type": "range", "field": "n", "lowerLimit": 1 } },
+        "command": { "actions": [{ "on": {} }], "issuer": format!("thing:{}", thing.id), "schema": "S",
+            "schemaVersion": 1 },
+    });
+    assert_eq!(call(server.address, "POST", "triggers", &trigger.to_string()).0, 201);
+    let mut n = 0;
+    for acknowledged in [30, 60] {
+        let (putting, address) = (thing.clone(), server.address);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let reporter = std::thread::spawn(move || {
+            let mut connection = Connection::open(address).expect("listening");
+            while let Ok((201 | 204, _)) = connection.send(&putting.put(n + 1)) {
+                n += 1;
+                // The last ones nobody waits for.
+                let _ = sender.send(());
+            }
+            n
+        });
+        for _ in 0..acknowledged {
+            receiver.recv().expect("an answer");
+        }
+        server.kill();
+        let answered = reporter.join().expect("no panic");
+        server = Server::start(&directory, &[]);
+        n = thing.last(server.address);
+        assert!(n == answered || n == answered + 1, "{answered} answered, {n} found");
+        let mut states = Vec::new();
+        let mut key = String::new();
+        loop {
+            let (status, page) = call(server.address, "GET", &format!("commands?bestEffortLimit=200{key}"), "");
+            assert_eq!(status, 200, "{page}");
+            let commands = page["commands"].as_array().expect("a list");
+            states.extend(commands.iter().map(|command| command["commandState"].as_str().expect("text").to_owned()));
+            match page["nextPaginationKey"].as_str() {
+                Some(next) => key = format!("&paginationKey={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(states.len() as u64, n, "one command for each state");
+        assert!(states.iter().all(|state| state == "DELIVERED" || state == "SEND_FAILED"), "{states:?}");
     }
     server.stop();
 }
