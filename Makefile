@@ -36,7 +36,7 @@ soak: build-packages ## 500 devices for 10 minutes, the server killed every 20 s
 	ulimit -n 4096; SOAK_SECONDS=$(or $(SOAK_SECONDS),600) SOAK_DEVICES=$(or $(SOAK_DEVICES),500) SOAK_PROCESSES=$(or $(SOAK_PROCESSES),4) \
 		SOAK_KILL_EVERY=$(or $(SOAK_KILL_EVERY),20) SOAK_SEED=$(SOAK_SEED) $(CARGO) test --locked --test soak
 
-bench: build-packages ## Measure the codec and the in-flight table
+bench: build-packages ## Measure the codec, the in-flight table, and durable states a second
 	$(CARGO) bench --locked
 
 check-instructions: instruction-packages ## Count the instructions of parsing, against httparse alone

@@ -84,7 +84,7 @@ use fan_out::FanOut;
 use identifiers::Identifiers;
 use password::Passwords;
 use store::installations::Installation;
-use store::{SqliteStore, Store};
+use store::{Bounds, SqliteStore, Store};
 use throttle::{Attempt, Name, Throttle};
 
 /// Seconds for which an endpoint is valid: for ever, as Kii says it. (`wire` §7)
@@ -134,6 +134,7 @@ impl Cloud {
         check("store_queue", options.store_queue, 1..=1 << 20)?;
         check("max_triggers", options.max_triggers.into(), 1..=10_000)?;
         check("trigger_firings_per_minute", options.trigger_firings_per_minute.into(), 1..=6_000)?;
+        check("writes_per_commit", options.writes_per_commit, 1..=4_096)?;
         cross_origin::check(&options.allowed_origins)?;
         let endpoint_preparation = match i64::try_from(options.endpoint_preparation.as_millis()) {
             Ok(millis @ 0..=60_000) => millis,
@@ -147,12 +148,13 @@ impl Cloud {
         let identifiers = Identifiers::new()?;
         let passwords = Passwords::new(options.password_cost)?;
         let now = options.clock.millis();
+        let bounds = Bounds { queue: options.store_queue, writes_per_commit: options.writes_per_commit };
         let (store, endpoint_key): (Box<dyn Store>, _) = match &options.store {
-            Location::Memory => (Box::new(SqliteStore::in_memory(options.store_queue, now)?), EndpointKey::generate()),
+            Location::Memory => (Box::new(SqliteStore::in_memory(bounds, now)?), EndpointKey::generate()),
             Location::Dir(path) => {
                 let directory = DataDirectory::claim(path)?;
                 let key = EndpointKey::load(&directory, SqliteStore::exists_in(&directory))?;
-                (Box::new(SqliteStore::in_directory(directory, options.store_queue, now)?), key)
+                (Box::new(SqliteStore::in_directory(directory, bounds, now)?), key)
             }
         };
         let apps = Apps::load(&options, &*store)?;

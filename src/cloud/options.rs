@@ -162,6 +162,9 @@ pub struct Options {
     /// For how long a command can be read after it was posted. Default 90 days, at least 1 minute. Older ones are removed
     /// within the hour, by [`Cloud::run`](super::Cloud::run). Of one thing the newest 10,000 commands are kept at most.
     pub command_retention: Duration,
+    /// Writes that share a commit, and so a sync of the disk, at most. Default 512, range 1 to 4,096; 1 syncs for each. More
+    /// make the first of them wait longer, by 10 to 50 µs each.
+    pub writes_per_commit: usize,
     /// How much of their past things with traits keep.
     pub state_history: StateHistory,
     /// Triggers of one thing; beyond, 409. Default 100, range 1 to 10,000. Each that watches states is judged at every change
@@ -191,6 +194,7 @@ impl Default for Options {
             max_body: 65_536,
             store_queue: 4_096,
             command_retention: Duration::from_secs(90 * 24 * 60 * 60),
+            writes_per_commit: 512,
             state_history: StateHistory::default(),
             max_triggers: 100,
             trigger_firings_per_minute: 60,

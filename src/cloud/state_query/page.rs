@@ -204,3 +204,145 @@ pub(crate) fn read_key(key: &str) -> Option<Place> {
     };
     Some(place).filter(|place| place.generated_at >= 0 && place.seq >= 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const INTERVAL: i64 = 10;
+    const BEGIN: Place = Place { generated_at: 0, seq: 0 };
+
+    fn query(rest: &Value, limit: Option<i64>) -> StateQuery {
+        let mut body = json!({ "query": { "clause": { "type": "all" } }, "bestEffortLimit": limit });
+        for (name, value) in rest.as_object().expect("an object") {
+            body["query"][name] = value.clone();
+        }
+        StateQuery::from_json(body.to_string().as_bytes()).expect("valid")
+    }
+
+    /// A time, how long the state is, and whether it is meant.
+    type Row = (i64, usize, bool);
+
+    fn state(number: usize, len: usize) -> Map<String, Value> {
+        let state = json!({ "n": number, "text": "x".repeat(len) });
+        state.as_object().expect("an object").clone()
+    }
+
+    /// Every page, in order, as whoever follows the keys gets them.
+    fn pages(query: &StateQuery, rows: &[Row]) -> Vec<Value> {
+        let mut in_order: Vec<_> = rows
+            .iter()
+            .zip(1..)
+            .zip(0..)
+            .map(|((row, seq), number)| (Place { generated_at: row.0, seq }, row.2.then(|| state(number, row.1))))
+            .collect();
+        in_order.sort_by_key(|(place, _)| *place);
+        let mut after = BEGIN;
+        let mut pages = Vec::new();
+        loop {
+            let mut collector = Collector::new(query, INTERVAL, after);
+            let mut rest = in_order.iter().filter(|(place, _)| *place > after);
+            let is_full = rest.any(|(place, state)| collector.take(*place, state.clone()) == Taken::Full);
+            let page = if is_full { collector.finish_full() } else { collector.finish() };
+            let key = page["nextPaginationKey"].as_str().map(str::to_owned);
+            pages.push(page);
+            let Some(key) = key else { return pages };
+            let next = read_key(&key).expect("a key");
+            assert!(next > after, "{after:?}, then {next:?}");
+            after = next;
+        }
+    }
+
+    fn numbers(states: &Value) -> Vec<u64> {
+        states.as_array().expect("states").iter().map(|state| state["n"].as_u64().expect("a number")).collect()
+    }
+
+    fn rows() -> impl Strategy<Value = Vec<Row>> {
+        let len = prop_oneof![4 => 0..20_usize, 1 => 8_000..9_900_usize];
+        prop::collection::vec((0..50_i64, len, prop::bool::weighted(0.8)), 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn all_pages_together_have_every_state_once(rows in rows(), limit in prop::option::of(1..10_i64)) {
+            let mut expected: Vec<_> = rows.iter().zip(0_u64..).filter(|(row, _)| row.2).map(|(row, n)| (row.0, n)).collect();
+            expected.sort_unstable();
+
+            let plain = query(&json!({}), limit);
+            let mut found = Vec::new();
+            for page in pages(&plain, &rows) {
+                prop_assert!(answer::printed_len(&page, 0) <= MAX_LEN);
+                let on_page = numbers(&page["results"]);
+                prop_assert!(on_page.len() <= usize::try_from(limit.unwrap_or(DEFAULT_PAGE)).expect("small"));
+                found.extend(on_page);
+            }
+            prop_assert_eq!(found, expected.iter().map(|(_, n)| *n).collect::<Vec<_>>());
+
+            let grouped = query(&json!({ "grouped": true }), limit);
+            let mut found = Vec::new();
+            for page in pages(&grouped, &rows) {
+                prop_assert!(answer::printed_len(&page, 0) <= MAX_LEN);
+                for group in page["groupedResults"].as_array().expect("groups") {
+                    let [from, to] = ["from", "to"].map(|end| group["range"][end].as_i64().expect("a time"));
+                    prop_assert_eq!((from % INTERVAL, to - from), (0, INTERVAL - 1));
+                    found.extend(numbers(&group["objects"]).into_iter().map(|n| (from, n)));
+                }
+            }
+            let in_groups: Vec<_> = expected.iter().map(|(at, n)| (at / INTERVAL * INTERVAL, *n)).collect();
+            prop_assert_eq!(found, in_groups);
+
+            let max = json!({ "type": "MAX", "field": "n" });
+            let aggregated = query(&json!({ "grouped": true, "aggregations": [{ "type": "COUNT" }, max] }), limit);
+            let mut found = Vec::new();
+            for page in pages(&aggregated, &rows) {
+                prop_assert!(answer::printed_len(&page, 0) <= MAX_LEN);
+                let groups = page["groupedResults"].as_array().expect("groups");
+                prop_assert!(limit.is_none_or(|limit| groups.len() as i64 <= limit));
+                for group in groups {
+                    let value = |index: usize| group["aggregations"][index]["value"].as_u64().expect("a number");
+                    found.push((group["range"]["from"].as_i64().expect("a time"), (value(0), value(1))));
+                }
+            }
+            let mut naive = BTreeMap::new();
+            for (at, n) in expected {
+                let group = naive.entry(at / INTERVAL * INTERVAL).or_insert((0_u64, 0_u64));
+                *group = (group.0 + 1, group.1.max(n));
+            }
+            prop_assert_eq!(found, naive.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_page_ends_after_so_many_states_that_are_not_meant() {
+        let count = MAX_SCANNED + 1;
+        // Two groups, so that a page of groups can end between them.
+        let rows: Vec<Row> = (0..count).map(|n| (if n + 1 < count { 1 } else { 11 }, 0, n + 1 == count)).collect();
+        for rest in
+            [json!({}), json!({ "grouped": true }), json!({ "grouped": true, "aggregations": [{ "type": "COUNT" }] })]
+        {
+            let pages = pages(&query(&rest, None), &rows);
+            let results = if rest == json!({}) { "results" } else { "groupedResults" };
+            let sizes: Vec<_> = pages.iter().map(|page| page[results].as_array().expect("an array").len()).collect();
+            assert_eq!(sizes, [0, 1], "{rest}");
+        }
+    }
+
+    #[test]
+    fn keys_are_safe_in_a_topic_and_checked() {
+        for place in [BEGIN, Place { generated_at: i64::MAX, seq: 1 }, Place { generated_at: 62, seq: 63 << 40 }] {
+            let key = write_key(place);
+            assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')), "{key}");
+            assert_eq!(read_key(&key), Some(place));
+        }
+        for wrong in
+            ["", "x", "AAAAAAAAAAA", "__________8AAAAAAAAAAA", "AAAAAAAAAAD__________w", "AAAAAAAAAAAAAAAAAAAAAA=="]
+        {
+            assert_eq!(read_key(wrong), None, "{wrong}");
+        }
+    }
+}

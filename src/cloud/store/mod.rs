@@ -71,6 +71,15 @@ pub struct Commits {
     pub requests: u64,
 }
 
+/// How much a store takes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Writes that wait, and as many reads.
+    pub(crate) queue: usize,
+    /// Writes in one transaction: bounds the time that the first of them waits.
+    pub(crate) writes_per_commit: usize,
+}
+
 /// A database that runs jobs.
 pub(crate) trait Store: Send + Sync + 'static {
     /// Queues a job that changes nothing. It sees every write that was answered before.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, ToSql};
 use super::migrations::MIGRATIONS;
 use super::reader::Readers;
 use super::writer::Writer;
-use super::{Commits, Job, Row, Sql, Store, StoreError, Value, commands};
+use super::{Bounds, Commits, Job, Row, Sql, Store, StoreError, Value, commands};
 use crate::cloud::OpenError;
 use crate::cloud::data_directory::DataDirectory;
 
@@ -32,10 +32,10 @@ pub(crate) struct SqliteStore {
 
 impl SqliteStore {
     /// A store that forgets everything when it is closed.
-    pub(crate) fn in_memory(queue: usize, now: i64) -> Result<Self, OpenError> {
+    pub(crate) fn in_memory(bounds: Bounds, now: i64) -> Result<Self, OpenError> {
         let mut connection = Connection::open_in_memory().map_err(OpenError::database)?;
         migrate(&mut connection, now)?;
-        let (writer, thread) = Writer::start(connection, None, queue).map_err(OpenError::Thread)?;
+        let (writer, thread) = Writer::start(connection, None, bounds).map_err(OpenError::Thread)?;
         Ok(Self { writer, readers: None, threads: Mutex::new(vec![thread]), is_closing: AtomicBool::new(false) })
     }
 
@@ -45,7 +45,7 @@ impl SqliteStore {
     }
 
     /// The store in `directory`, whose lock it keeps until it is closed.
-    pub(crate) fn in_directory(directory: DataDirectory, queue: usize, now: i64) -> Result<Self, OpenError> {
+    pub(crate) fn in_directory(directory: DataDirectory, bounds: Bounds, now: i64) -> Result<Self, OpenError> {
         let path = directory.join(DATABASE);
         let mut connection = Connection::open(&path).map_err(OpenError::database)?;
         // FULL: the write-ahead log is synced at every commit, so what was answered survives a power cut; on a Mac that
@@ -66,9 +66,9 @@ impl SqliteStore {
         for _ in 0..READERS {
             connections.push(open_reader(&path).map_err(OpenError::database)?);
         }
-        let (readers, started) = Readers::start(connections, queue).map_err(OpenError::Thread)?;
+        let (readers, started) = Readers::start(connections, bounds.queue).map_err(OpenError::Thread)?;
         threads.extend(started);
-        let (writer, thread) = Writer::start(connection, Some(directory), queue).map_err(OpenError::Thread)?;
+        let (writer, thread) = Writer::start(connection, Some(directory), bounds).map_err(OpenError::Thread)?;
         threads.push(thread);
         Ok(Self { writer, readers: Some(readers), threads: Mutex::new(threads), is_closing: AtomicBool::new(false) })
     }

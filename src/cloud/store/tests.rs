@@ -19,11 +19,12 @@ fn thing(id: &str) -> ThingId {
 }
 
 fn in_memory(queue: usize) -> Arc<dyn Store> {
-    Arc::new(SqliteStore::in_memory(queue, 0).expect("opens"))
+    Arc::new(SqliteStore::in_memory(Bounds { queue, writes_per_commit: 512 }, 0).expect("opens"))
 }
 
 fn in_directory(path: &std::path::Path) -> Result<Arc<dyn Store>, OpenError> {
-    Ok(Arc::new(SqliteStore::in_directory(DataDirectory::claim(path)?, 100, 0)?))
+    let bounds = Bounds { queue: 100, writes_per_commit: 512 };
+    Ok(Arc::new(SqliteStore::in_directory(DataDirectory::claim(path)?, bounds, 0)?))
 }
 
 async fn put(store: &Arc<dyn Store>, id: &'static str, state: &'static str) -> Result<states::Put, StoreError> {

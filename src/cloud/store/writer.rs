@@ -14,11 +14,8 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 
 use super::sqlite::SqliteSession;
-use super::{Commits, Finished, Job, StoreError, StoreErrorKind};
+use super::{Bounds, Commits, Finished, Job, StoreError, StoreErrorKind};
 use crate::cloud::data_directory::DataDirectory;
-
-/// Jobs in one transaction at most: bounds the time that the first of them waits.
-const MAX_BATCH: usize = 512;
 
 enum Message {
     Run(Job),
@@ -43,13 +40,13 @@ impl Writer {
     pub(super) fn start(
         connection: Connection,
         directory: Option<DataDirectory>,
-        queue: usize,
+        bounds: Bounds,
     ) -> io::Result<(Self, JoinHandle<()>)> {
-        let (sender, receiver) = sync_channel(queue);
+        let (sender, receiver) = sync_channel(bounds.queue);
         let counters = Arc::new(Counters::default());
         let counted = Arc::clone(&counters);
         let thread = std::thread::Builder::new().name("thingif-writer".into()).spawn(move || {
-            run(&connection, &receiver, &counted);
+            run(&connection, &receiver, bounds.writes_per_commit, &counted);
             if let Err((_, error)) = connection.close() {
                 tracing::warn!(%error, "the database did not close cleanly; the next start recovers it");
             }
@@ -79,13 +76,13 @@ impl Writer {
     }
 }
 
-fn run(connection: &Connection, queue: &Receiver<Message>, counted: &Counters) {
+fn run(connection: &Connection, queue: &Receiver<Message>, writes_per_commit: usize, counted: &Counters) {
     loop {
         let Ok(Message::Run(first)) = queue.recv() else { return };
         let mut batch = Batch::new(connection);
         batch.run(first);
         let mut closing = false;
-        while batch.len < MAX_BATCH {
+        while batch.len < writes_per_commit {
             match queue.try_recv() {
                 Ok(Message::Run(job)) => batch.run(job),
                 Ok(Message::Close) => {
