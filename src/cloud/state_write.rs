@@ -22,8 +22,10 @@ use super::thing_state::ThingState;
 use crate::ids::{AppId, ThingId};
 use crate::thing_if::{ErrorCode, MAX_STATE_LEN, State, TimedState, TraitStates};
 
-/// States in one bulk, at most.
-pub(crate) const MAX_BULK_STATES: usize = 1_000;
+/// States in one bulk, at most; with traits each alias of each counts.
+const MAX_BULK_STATES: usize = 1_000;
+/// Aliases of a thing, at most.
+const MAX_ALIASES: usize = 100;
 /// Characters of an alias, at most.
 const MAX_ALIAS_LEN: usize = 64;
 
@@ -229,8 +231,9 @@ impl Current {
         is_patch: bool,
         now: i64,
     ) -> Result<Vec<Step>, Failure> {
+        let too_many = || Failure::invalid(format!("There are more than {MAX_BULK_STATES} states"));
         if states.len() > MAX_BULK_STATES {
-            return Err(Failure::invalid(format!("There are more than {MAX_BULK_STATES} states")));
+            return Err(too_many());
         }
         if let Some(state) = states.iter().find(|state| state.generated_at < 0) {
             return Err(Failure::invalid(format!("`generatedAt` is {}, before 1970", state.generated_at)));
@@ -251,6 +254,9 @@ impl Current {
             match shape {
                 Shape::Flat => steps.push(Step { alias: String::new(), generated_at, fields: payload, is_patch }),
                 Shape::Traits => steps.extend(alias_steps(&read_traits(payload)?, generated_at, is_patch)),
+            }
+            if steps.len() > MAX_BULK_STATES {
+                return Err(too_many());
             }
         }
         Ok(steps)
@@ -290,6 +296,9 @@ impl Current {
             Some(_) => {}
             None => {
                 check_alias(self.shape, &alias)?;
+                if self.parts.len() == MAX_ALIASES {
+                    return Err(Failure::invalid(format!("A thing has at most {MAX_ALIASES} aliases")));
+                }
                 self.parts.push(Part { alias, state, generated_at, to_store: Some(text), is_new_alias: true });
             }
         }
