@@ -253,6 +253,26 @@ async fn custom_fields_of_63_kilobytes_are_taken_and_a_byte_more_is_not() {
     world.served.stop().await;
 }
 
+/// One SDK decodes the text of these answers as if it were a URI.
+#[tokio::test]
+async fn no_answer_about_a_thing_has_a_percent_sign_in_it() {
+    let world = World::start().await;
+    let fields = json!({"humidity": "50%", "%": "%zz"});
+    assert_eq!(world.send(PATCH, "Bearer $ann", UPDATE, &fields.to_string()).await.status, 204);
+    let query = r#"{"thingQuery":{"clause":{"type":"contains","field":"userOwners","value":"{ann}"}}}"#;
+    let registration = r#"{"_vendorThingID":"v","_password":"p","humidity":"50%","%":"%zz"}"#;
+    let read = world.send(GET, "Bearer $ann", J, "").await;
+    let listed = world.send("POST /api/apps/{APP}/things/query", "Bearer $ann", QUERY, query).await;
+    let registered = world.send(THINGS, "$key", REG, registration).await;
+    for (answer, thing) in
+        [(&read, read.json()), (&listed, listed.json()["results"][0].clone()), (&registered, registered.json())]
+    {
+        assert!(!answer.body.contains(&b'%'), "{:?}", answer.body);
+        assert_eq!((&thing["humidity"], &thing["%"]), (&fields["humidity"], &fields["%"]));
+    }
+    world.served.stop().await;
+}
+
 #[tokio::test]
 async fn the_things_of_a_user_are_whole_page_by_page() {
     let world = World::start().await;

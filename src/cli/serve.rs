@@ -47,6 +47,9 @@ pub(crate) struct Serve {
     /// How long the endpoint of a new installation is answered with 503 and Retry-After, in seconds from 0 to 60.
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = preparation)]
     endpoint_preparation: Duration,
+    /// Say in every command that is pushed for which thing it is, for gateways that ask for it.
+    #[arg(long)]
+    name_push_target: bool,
     /// Past states that a thing with traits keeps, at most 1000000; 0 keeps none.
     #[arg(long, value_name = "STATES", default_value_t = StateHistory::default().states,
         value_parser = value_parser!(u32).range(..=1_000_000))]
@@ -123,6 +126,7 @@ impl Serve {
             apps,
             advertise: sockets.advertise(self.advertise.as_ref()),
             endpoint_preparation: self.endpoint_preparation,
+            name_push_target: self.name_push_target,
             allowed_origins: match &self.allowed_origins[..] {
                 [] => AllowedOrigins::Any,
                 only => AllowedOrigins::Only(only.to_vec()),

@@ -19,6 +19,27 @@ pub(crate) fn json(status: StatusCode, body: &(impl Serialize + ?Sized)) -> Resp
     exposed(status, json::to_pretty(body))
 }
 
+/// The same without a `%`: there is `\u0025` in its place. One SDK decodes the text of what it is told of things as if it were
+/// a URI, and a lone `%` makes it fail. (`wire` §2.3)
+pub(crate) fn without_percent(body: &(impl Serialize + ?Sized)) -> Bytes {
+    let pretty = json::to_pretty(body);
+    // In JSON it can only stand in a string.
+    if !pretty.contains(&b'%') {
+        return pretty;
+    }
+    let mut escaped = Vec::with_capacity(pretty.len() + 64);
+    for part in pretty.split_inclusive(|byte| *byte == b'%') {
+        match part.strip_suffix(b"%") {
+            Some(before) => {
+                escaped.extend_from_slice(before);
+                escaped.extend_from_slice(b"\\u0025");
+            }
+            None => escaped.extend_from_slice(part),
+        }
+    }
+    escaped.into()
+}
+
 /// The bytes that `value` takes inside of `depth` objects: each of its lines is indented by two more spaces for each.
 pub(crate) fn printed_len(value: &(impl Serialize + ?Sized), depth: usize) -> usize {
     let pretty = json::to_pretty(value);
@@ -41,4 +62,20 @@ pub(crate) fn typed(status: StatusCode, media_type: &'static str, body: Bytes) -
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_has_no_percent_sign_means_the_same() {
+        let body = json!({ "100%": ["%41", "a%%b", "\\%", "%"], "plain": 1 });
+        let written = without_percent(&body);
+        assert!(!written.contains(&b'%'), "{written:?}");
+        assert_eq!(serde_json::from_slice::<Value>(&written).expect("JSON"), body);
+        assert_eq!(without_percent(&json!({ "a": 1 })), "{\n  \"a\" : 1\n}");
+    }
 }

@@ -54,7 +54,7 @@ async fn query(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Res
     if let Some(key) = key {
         body.insert("nextPaginationKey".to_owned(), key.into());
     }
-    Ok(answer::json(StatusCode::OK, &body))
+    Ok(answer::exposed(StatusCode::OK, answer::without_percent(&body)))
 }
 
 /// What the one known form of query asks for: `userOwners` contains a user or `groupOwners` contains a group, and perhaps

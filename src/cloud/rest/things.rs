@@ -20,7 +20,7 @@ use crate::cloud::store::{Sql, end_nodes, installations, things, tokens};
 use crate::cloud::{Cloud, answer, token};
 use crate::ids::{AppId, ThingId, VendorThingId};
 use crate::secret::Secret;
-use crate::thing_if::{ErrorCode, LayoutPosition, Principal, json, media_type};
+use crate::thing_if::{ErrorCode, LayoutPosition, Principal, media_type};
 
 /// What a path begins with that names a thing by its maker's id.
 const VENDOR: &str = "VENDOR_THING_ID:";
@@ -84,7 +84,7 @@ async fn register(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<
     };
     cloud.store().write(insert).await?;
     let body = shown(&thing, access_token.as_ref().map(|token| token.expose().as_str()), None)?;
-    let mut response = answer::exposed(StatusCode::CREATED, json::to_pretty(&body));
+    let mut response = answer::exposed(StatusCode::CREATED, answer::without_percent(&body));
     let location = format!("/api/apps/{app}/things/{}", thing.thing_id);
     response.headers_mut().insert(LOCATION, HeaderValue::try_from(location).map_err(Failure::internal)?);
     Ok(response)
@@ -114,7 +114,7 @@ async fn get_thing(State(cloud): State<Cloud>, call: Call) -> Result<Response, F
         load(sql, &call.app, &thing)
     };
     let (thing, connection) = cloud.store().read(get).await?;
-    Ok(answer::json(StatusCode::OK, &shown(&thing, None, connection)?))
+    Ok(answer::exposed(StatusCode::OK, answer::without_percent(&shown(&thing, None, connection)?)))
 }
 
 fn load(sql: &mut dyn Sql, app: &AppId, id: &ThingId) -> Result<(Thing, Option<(bool, i64)>), Failure> {
