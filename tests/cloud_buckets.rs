@@ -59,7 +59,10 @@ async fn an_object_lives_in_each_scope_with_answers_to_the_letter() {
             world.send("PATCH", &object, owner, &[("If-Match", &first)], r#"{"name":"game2","_id":"x"}"#).await;
         assert_eq!(patched.status, 200, "{patched:?}");
         assert_eq!(patched.headers["content-type"], "application/vnd.kii.ObjectUpdateResponse+json");
-        assert_eq!(patched.body, format!("{{\n  \"modifiedAt\" : {}\n}}", NOW + 5));
+        let version = etag(&patched).trim_matches('"').to_owned();
+        let expected =
+            json!({"modifiedAt": NOW + 5, "_id": id, "_version": version, "_created": NOW, "_modified": NOW + 5});
+        assert_eq!(patched.json(), expected);
         assert_ne!(etag(&patched), first);
         let read = world.call("GET", &object, owner, "").await.json();
         assert_eq!((&read["score"], &read["name"], &read["_id"]), (&json!("1800"), &json!("game2"), &json!(id)));
@@ -72,7 +75,7 @@ async fn an_object_lives_in_each_scope_with_answers_to_the_letter() {
         assert_eq!(code(&overridden), "200");
 
         let put = world.send("PUT", &object, owner, &[("Content-Type", "application/json")], r#"{"a":1}"#).await;
-        assert_eq!(code(&put), "200");
+        assert_eq!((code(&put), put.body), ("200".into(), format!("{{\n  \"modifiedAt\" : {}\n}}", NOW + 5).into()));
         let read = world.call("GET", &object, owner, "").await;
         assert_eq!(read.headers["content-type"], "application/json");
         assert!(read.json().get("score").is_none());
@@ -265,7 +268,7 @@ async fn changes_are_pushed_to_every_installation_of_every_subscriber() {
     assert!(payload.get("objectID").is_none() && payload.get("sender").is_none());
     // With the bucket its subscriptions went.
     let look = world.call("GET", &format!("{subscriptions}/things/{}", lamp.id), lamp, "").await;
-    assert_eq!(code(&look), "404 BUCKET_NOT_FOUND");
+    assert_eq!(code(&look), "404 FILTER_NOT_FOUND");
     // What is refused is not told.
     assert_eq!(world.send("PUT", &object, &world.bob, &[], "{}").await.status, 401);
     assert_eq!(world.call("PUT", &format!("{subscriptions}/things/{}", lamp.id), lamp, "").await.status, 204);
@@ -288,8 +291,9 @@ async fn subscriptions_of_each_kind() {
         (method, path.to_owned(), who, expected)
     };
     let table = [
-        by("GET", &thing, "lamp", "404 BUCKET_NOT_FOUND"),
-        by("DELETE", &thing, "lamp", "404 BUCKET_NOT_FOUND"),
+        // By this code SDKs tell that nobody has subscribed.
+        by("GET", &thing, "lamp", "404 FILTER_NOT_FOUND"),
+        by("DELETE", &thing, "lamp", "404 FILTER_NOT_FOUND"),
         by("PUT", &thing.replace("/all/", "/some/"), "lamp", "404 FILTER_NOT_FOUND"),
         by("PUT", &thing.replace("buckets/bb", "buckets/b"), "lamp", "400 INVALID_BUCKET"),
         by("PUT", &thing, "lamp", "204"),
@@ -443,6 +447,19 @@ async fn a_query_finds_orders_counts_and_pages() {
         key = answer.json()["nextPaginationKey"].clone();
     }
     assert_eq!((found, key), (vec![0, 1, 2, 3], Value::Null));
+
+    // By distance, which is told as well.
+    for (n, lat) in [35.0, 33.0, 34.0].into_iter().enumerate() {
+        let body = json!({"n": n, "place": {"_type": "point", "lat": lat, "lon": 135.0}}).to_string();
+        assert_eq!(world.send("PUT", &format!("buckets/places/objects/p{n}"), ann, &[], &body).await.status, 201);
+    }
+    let near = json!({"type": "geodistance", "field": "place", "center": {"_type": "point", "lat": 33.0, "lon": 135.0},
+        "radius": 150_000, "putDistanceInto": "away"});
+    let body = json!({"bucketQuery": {"clause": near, "orderBy": "_calculated.away", "descending": false}}).to_string();
+    let answer = world.call("POST", "buckets/places/query", ann, &body).await;
+    assert_eq!(numbers(&answer), [1, 2]);
+    let away = answer.json()["results"][1]["_calculated"]["away"].as_f64().expect("a number");
+    assert!((111_000.0..111_500.0).contains(&away), "a degree of latitude: {away}");
 
     for (wrong, expected) in [
         (json!({"bestEffortLimit": -1}), "400 INVALID_INPUT_DATA"),

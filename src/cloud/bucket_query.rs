@@ -15,6 +15,8 @@ use super::clause::{Bounds, InvalidClause, check_comparable, compare, equals};
 const MAX_VALUES: usize = 200;
 /// Characters of a text that count when objects are put in order, as with the late Kii service, which indexed no more.
 const SORTED_CHARS: usize = 190;
+/// What an answer adds to an object.
+const CALCULATED: &str = "_calculated";
 /// Metres.
 const EARTH_RADIUS: f64 = 6_371_008.8;
 
@@ -148,8 +150,16 @@ impl ObjectClause {
         }
     }
 
-    /// Adds the distances that the query wants to see of `object`, which has met it, to `distances`.
-    pub(crate) fn distances(&self, object: &Map<String, Value>, distances: &mut Map<String, Value>) {
+    /// Adds the distances that the query wants to see of `object`, which has met it.
+    pub(crate) fn calculate(&self, object: &mut Map<String, Value>) {
+        let mut distances = Map::new();
+        self.distances(object, &mut distances);
+        if !distances.is_empty() {
+            object.insert(CALCULATED.to_owned(), distances.into());
+        }
+    }
+
+    fn distances(&self, object: &Map<String, Value>, distances: &mut Map<String, Value>) {
         match self {
             ObjectClause::And { clauses } | ObjectClause::Or { clauses } => {
                 clauses.iter().for_each(|clause| clause.distances(object, distances));
@@ -275,8 +285,13 @@ pub(crate) enum SortKey {
 }
 
 impl SortKey {
+    /// By a field at the top of `object`, or by one of its `_calculated` distances.
     pub(crate) fn of(object: &Map<String, Value>, field: &str) -> Self {
-        match object.get(field) {
+        let found = match field.strip_prefix(CALCULATED).and_then(|rest| rest.strip_prefix('.')) {
+            Some(name) => object.get(CALCULATED).and_then(|distances| distances.get(name)),
+            None => object.get(field),
+        };
+        match found {
             Some(Value::Number(number)) => SortKey::Number(number.clone()),
             Some(Value::String(text)) => SortKey::Text(text.chars().take(SORTED_CHARS).collect()),
             Some(Value::Bool(value)) => SortKey::Bool(*value),
@@ -388,9 +403,12 @@ mod tests {
     fn distances_are_told_where_they_are_wanted() {
         let near = json!({"type": "geodistance", "field": "place", "center": {"lat": 35.681, "lon": 139.767}, "radius": 1,
             "putDistanceInto": "d"});
-        let mut distances = Map::new();
-        clause(json!({"type": "and", "clauses": [near]})).distances(&object(), &mut distances);
-        assert_eq!(distances["d"].as_f64().expect("a number"), 0.0);
+        let mut shown = object();
+        clause(json!({"type": "and", "clauses": [near]})).calculate(&mut shown);
+        assert_eq!(shown["_calculated"]["d"].as_f64(), Some(0.0));
+        assert!(matches!(SortKey::of(&shown, "_calculated.d"), SortKey::Number(_)));
+        assert_eq!(SortKey::of(&shown, "_calculated.e"), SortKey::Rest);
+        clause(json!({"type": "all"})).calculate(&mut object());
     }
 
     #[test]

@@ -176,11 +176,7 @@ impl<'s> Page<'s> {
 
     /// `false` when `object` is for the next page.
     fn add(&mut self, mut object: Map<String, Value>) -> bool {
-        let mut distances = Map::new();
-        self.search.clause.distances(&object, &mut distances);
-        if !distances.is_empty() {
-            object.insert("_calculated".into(), distances.into());
-        }
+        self.search.clause.calculate(&mut object);
         let len = len_in_list(&object);
         let is_full = self.results.len() as i64 == self.search.limit;
         if is_full || (self.len + len > answer::MAX_LEN && !self.results.is_empty()) {
@@ -234,6 +230,7 @@ async fn in_order(
     let mut places = Vec::new();
     each(cloud, bucket, |seq, object| {
         if search.clause.holds(object) {
+            search.clause.calculate(object);
             places.push((SortKey::of(object, field), seq));
             // Only those that may be on the page are kept.
             if places.len() > 2 * wanted {
@@ -265,7 +262,11 @@ async fn count(cloud: &Cloud, bucket: &Bucket, clause: &ObjectClause) -> Result<
 }
 
 /// Shows every object to `look`.
-async fn each(cloud: &Cloud, bucket: &Bucket, mut look: impl FnMut(i64, &Map<String, Value>)) -> Result<(), Failure> {
+async fn each(
+    cloud: &Cloud,
+    bucket: &Bucket,
+    mut look: impl FnMut(i64, &mut Map<String, Value>),
+) -> Result<(), Failure> {
     let (mut after, mut scanned) = (0, 0);
     loop {
         let chunk = read_chunk(cloud, bucket, after).await?;
@@ -278,7 +279,7 @@ async fn each(cloud: &Cloud, bucket: &Bucket, mut look: impl FnMut(i64, &Map<Str
         let Some(last) = chunk.last() else { return Ok(()) };
         after = last.seq;
         for object in chunk {
-            look(object.seq, &shown(object)?);
+            look(object.seq, &mut shown(object)?);
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::cloud::store::Sql;
 use crate::cloud::store::buckets::{Bucket, next_version};
 use crate::cloud::store::objects::{self, Object};
 use crate::cloud::{Cloud, answer};
+use crate::ids::AppId;
 use crate::thing_if::{BucketEventType, ErrorCode, json as dialect, media_type};
 
 const CREATED: &str = "application/vnd.kii.ObjectCreationResponse+json";
@@ -52,7 +53,7 @@ pub(super) fn routes() -> Router<Cloud> {
 
 /// 201 with `objectID`, once it is durable; the push follows.
 async fn create(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Response, Failure> {
-    let (data_type, fields) = content(&body)?;
+    let (data_type, fields) = content(&call, &body)?;
     let id = Identifiers::object_id();
     let insert = move |sql: &mut dyn Sql| {
         let (scope, caller) = Scope::of(sql, &call, Access::Write)?;
@@ -65,7 +66,7 @@ async fn create(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Re
 /// 200 with `modifiedAt`; 201 when there was no such object. (`wire` §5)
 async fn replace(State(cloud): State<Cloud>, call: Call, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
     let condition = Condition::read(&headers)?;
-    let (data_type, fields) = content(&body)?;
+    let (data_type, fields) = content(&call, &body)?;
     let put = move |sql: &mut dyn Sql| {
         let (scope, caller) = Scope::of(sql, &call, Access::Write)?;
         let bucket = buckets::named(&call, &scope);
@@ -89,10 +90,11 @@ async fn replace(State(cloud): State<Cloud>, call: Call, headers: HeaderMap, bod
     answered(&cloud, cloud.store().write(put).await?)
 }
 
-/// 200 with `modifiedAt`: the fields that are sent replace those of the same name, the others stay.
+/// 200 with `modifiedAt`, and what SDKs read of the object: the fields that are sent replace those of the same name, the
+/// others stay.
 async fn patch(State(cloud): State<Cloud>, call: Call, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
     let condition = Condition::read(&headers)?;
-    let (_, sent) = content(&body)?;
+    let (_, sent) = content(&call, &body)?;
     let patch = move |sql: &mut dyn Sql| {
         let (scope, caller) = Scope::of(sql, &call, Access::Write)?;
         let bucket = buckets::named(&call, &scope);
@@ -104,7 +106,16 @@ async fn patch(State(cloud): State<Cloud>, call: Call, headers: HeaderMap, body:
         fields.extend(sent);
         update(sql, &call, &scope, &caller, &bucket, object, fields)
     };
-    answered(&cloud, cloud.store().write(patch).await?)
+    let written = cloud.store().write(patch).await?;
+    let object = &written.object;
+    let body = json!({
+        "modifiedAt": object.modified_at, "_id": object.object_id, "_version": object.version.to_string(),
+        "_created": object.created_at, "_modified": object.modified_at,
+    });
+    let mut response = answer::typed(StatusCode::OK, UPDATED, dialect::to_pretty(&body));
+    response.headers_mut().insert(ETAG, etag(object)?);
+    cloud.publish(written.publication);
+    Ok(response)
 }
 
 /// POST with `X-HTTP-Method-Override: PATCH`, for those whose HTTP has no PATCH.
@@ -165,9 +176,9 @@ async fn read(State(cloud): State<Cloud>, call: Call, headers: HeaderMap) -> Res
 }
 
 /// The media type and the fields that a request carries.
-fn content(body: &Body) -> Result<(String, Map<String, Value>), Failure> {
+fn content(call: &Call, body: &Body) -> Result<(String, Map<String, Value>), Failure> {
     let given = media_type::essence(body.content_type());
-    let data_type = match std::str::from_utf8(given) {
+    let data_type = match std::str::from_utf8(given).map(|text| unwrapped(text, &call.app)) {
         Ok("") => media_type::JSON.to_owned(),
         Ok(text) if media_type::is_json(text) && text.len() <= MAX_TYPE_LEN && text.is_ascii() => text.to_owned(),
         _ => return Err(Failure::new(ErrorCode::InvalidDataType, "The Content-Type of an object is one of JSON")),
@@ -175,6 +186,19 @@ fn content(body: &Body) -> Result<(String, Map<String, Value>), Failure> {
     let mut fields: Map<String, Value> = dialect::from_slice(&body.bytes)?;
     fields.retain(|name, _| !name.starts_with('_'));
     Ok((data_type, fields))
+}
+
+/// One SDK takes `_dataType` for the name of a type of its own, and sends it as one: `application/vnd.{APP}.` before the whole
+/// and `+json` behind it. (`wire` §5)
+fn unwrapped<'t>(mut text: &'t str, app: &AppId) -> &'t str {
+    let prefix = format!("application/vnd.{app}.");
+    while let Some(inner) = text.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix("+json")) {
+        if !inner.starts_with("application/") {
+            break;
+        }
+        text = inner;
+    }
+    text
 }
 
 pub(super) fn not_found(call: &Call, scope: &Scope) -> Failure {
@@ -290,4 +314,25 @@ fn answered(cloud: &Cloud, written: Written) -> Result<Response, Failure> {
         response.headers_mut().insert(LOCATION, HeaderValue::try_from(location).map_err(Failure::internal)?);
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_that_was_taken_for_a_name_is_unwrapped() {
+        let app = AppId::new("c1k9").expect("valid");
+        for (given, expected) in [
+            ("application/json", "application/json"),
+            ("application/vnd.c1k9.mydata+json", "application/vnd.c1k9.mydata+json"),
+            ("application/vnd.c1k9.application/json+json", "application/json"),
+            ("application/vnd.c1k9.application/vnd.c1k9.mydata+json+json", "application/vnd.c1k9.mydata+json"),
+            ("application/vnd.c1k9.application/vnd.c1k9.application/json+json+json", "application/json"),
+            ("application/vnd.other.application/json+json", "application/vnd.other.application/json+json"),
+            ("", ""),
+        ] {
+            assert_eq!(unwrapped(given, &app), expected, "{given}");
+        }
+    }
 }

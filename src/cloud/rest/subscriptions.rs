@@ -135,12 +135,12 @@ fn is_bucket(call: &Call) -> bool {
 
 /// There is one filter: everything.
 fn check_filter(call: &Call) -> Result<(), Failure> {
-    match call.param("filter") {
-        "all" => Ok(()),
-        other => {
-            Err(Failure::new(ErrorCode::FilterNotFound, format!("Filter {other} not found")).with("filterID", other))
-        }
-    }
+    if call.param("filter") == "all" { Ok(()) } else { Err(filter_not_found(call)) }
+}
+
+fn filter_not_found(call: &Call) -> Failure {
+    let (bucket, filter) = (call.param("bucket"), call.param("filter"));
+    Failure::new(ErrorCode::FilterNotFound, format!("Bucket {bucket} has no filter {filter}")).with("filterID", filter)
 }
 
 fn source(sql: &mut dyn Sql, call: &Call, scope: &Scope) -> Result<Source, Failure> {
@@ -151,8 +151,9 @@ fn source(sql: &mut dyn Sql, call: &Call, scope: &Scope) -> Result<Source, Failu
 fn existing(sql: &mut dyn Sql, call: &Call, scope: &Scope) -> Result<Source, Failure> {
     if is_bucket(call) {
         check_filter(call)?;
+        // Without its bucket the filter is not there either, and by this code SDKs tell that nobody has subscribed.
         if !bucket_rows::exists(sql, &buckets::named(call, scope))? {
-            return Err(buckets::not_found(call, scope));
+            return Err(filter_not_found(call));
         }
     }
     source(sql, call, scope)
