@@ -3,7 +3,7 @@
 //! Everything is `http`; MQTT is only how it travels. A module names only what lies below it:
 //!
 //! ```text
-//!  5   bin/thingif.rs   cli/
+//!  5   bin/thingif.rs   cli/   admin/
 //!  4   cloud/
 //!  3   client/          edge/
 //!  2   transport/       memory, record, fault, paho
@@ -41,6 +41,8 @@ pub mod edge;
 #[cfg(feature = "cloud")]
 pub mod cloud;
 
+#[cfg(feature = "cli")]
+mod admin;
 #[cfg(feature = "cli")]
 pub mod cli;
 

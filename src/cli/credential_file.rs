@@ -36,7 +36,7 @@ impl CredentialArgs {
     }
 }
 
-fn state_directory() -> Result<PathBuf, Failure> {
+pub(crate) fn state_directory() -> Result<PathBuf, Failure> {
     let from = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     from("XDG_STATE_HOME")
         .filter(|path| path.is_absolute())

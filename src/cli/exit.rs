@@ -21,7 +21,7 @@ pub(crate) enum Exit {
     NameNotResolved = 6,
     /// No connection.
     CannotConnect = 7,
-    /// `--fail`, and the answer's status is 400 or above.
+    /// The answer's status is 400 or above: of `call --fail`, and of the verbs that need another answer to go on.
     Status = 22,
     /// Standard output is gone, as when `head` has seen enough.
     WriteFailed = 23,
@@ -69,7 +69,6 @@ impl Failure {
         Self { exit, ..self }
     }
 
-    #[cfg(test)]
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }

@@ -17,6 +17,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs
 use crate::cli::exit::Failure;
 use crate::client::vault::private_file;
 
+/// What an authority's directory holds.
+pub(crate) const FILES: [&str; 2] = ["ca.pem", "ca.key"];
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long an authority is valid.
 const CA_DAYS: u32 = 3650;
@@ -33,8 +36,8 @@ pub(crate) struct LocalCa {
 impl LocalCa {
     /// Reads the authority in `directory`, or makes one.
     pub(crate) fn open(directory: &Path) -> Result<Self, Failure> {
-        let file = directory.join("ca.pem");
-        let key_file = directory.join("ca.key");
+        let file = directory.join(FILES[0]);
+        let key_file = directory.join(FILES[1]);
         let failed = |error: &dyn std::fmt::Display| {
             Failure::other(format_args!(
                 "the local certificate authority in {} cannot be used: {error}",

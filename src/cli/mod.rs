@@ -4,8 +4,11 @@
 //! a number of its own, 2 usage, 6 name not resolved, 7 cannot connect, 22 status ≥ 400 with `--fail`, 23 standard output
 //! is closed, 28 timed out, 35 TLS, 60 certificate, 67 login refused.
 
+mod admin_file;
 mod advertise_arg;
+mod app;
 mod app_args;
+mod backup;
 mod call;
 mod call_failure;
 mod connection_lock;
@@ -24,6 +27,7 @@ mod listen_address;
 mod local_ca;
 mod local_socket;
 mod logging;
+mod login_file;
 mod message;
 mod narrator;
 mod onboard;
@@ -34,11 +38,16 @@ mod secret_input;
 mod serve;
 mod server;
 mod server_tls;
+mod service;
 mod session;
+mod table;
 mod tap;
+mod thing;
 mod thing_args;
+mod thing_send;
 mod tls_args;
 mod tls_probe;
+mod user;
 
 use std::process::ExitCode;
 
@@ -75,6 +84,10 @@ enum Verb {
     Call(call::Call),
     Listen(listen::Listen),
     Forget(forget::Forget),
+    App(app::App),
+    User(user::User),
+    Thing(thing::Thing),
+    Backup(backup::Backup),
     Encode(encode::Encode),
     Decode(decode::Decode),
 }
@@ -90,6 +103,10 @@ pub fn main() -> ExitCode {
         Verb::Call(verb) => wait_for(verb.run(cli.verbose > 0)),
         Verb::Listen(verb) => wait_for(verb.run()),
         Verb::Forget(verb) => wait_for(verb.run()),
+        Verb::App(verb) => wait_for(verb.run()),
+        Verb::User(verb) => wait_for(verb.run()),
+        Verb::Thing(verb) => wait_for(verb.run()),
+        Verb::Backup(verb) => verb.run(),
         Verb::Encode(verb) => verb.run(),
         Verb::Decode(verb) => verb.run(),
     };

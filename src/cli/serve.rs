@@ -26,15 +26,16 @@ use crate::secret::Secret;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   thingif serve --app demo:$(openssl rand -hex 16)
-  thingif serve --data /var/lib/thingif --apps-file /etc/thingif/apps --mqtt 0.0.0.0:1883 --mqtts 0.0.0.0:8883 \\
+  thingif serve --data /var/lib/thingif --apps-file /etc/thingif/apps --admin 9470 --mqtt 0.0.0.0:1883 --mqtts 0.0.0.0:8883 \\
       --http off --https 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem --advertise iot.example.org
   thingif serve --app demo:KEY --http 0 --mqtt 0 --https off --mqtts off --ws off --wss off")]
 pub(crate) struct Serve {
     /// Keep everything in this directory. Default: in memory, forgotten at the end.
     #[arg(long, value_name = "DIR", env = "THINGIF_DATA")]
     data: Option<PathBuf>,
-    /// An application and its key. Repeatable. Without :KEY the key is taken from THINGIF_APP_KEY.
-    #[arg(long = "app", value_name = "ID[:KEY]", required_unless_present = "apps_file", value_parser = Unquoted::<AppArg>::default())]
+    /// An application and its key, besides those that `thingif app create` made in --data. Repeatable. Without :KEY the key is
+    /// taken from THINGIF_APP_KEY.
+    #[arg(long = "app", value_name = "ID[:KEY]", required_unless_present_any = ["apps_file", "data"], value_parser = Unquoted::<AppArg>::default())]
     apps: Vec<AppArg>,
     /// Applications from a file, one ID:KEY a line.
     #[arg(long, value_name = "FILE")]
@@ -90,6 +91,9 @@ struct Addresses {
     /// MQTT over WebSocket over TLS.
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:12473")]
     wss: ListenAddress,
+    /// For operators: /healthz and /metrics, without a login and without TLS. Keep it on loopback, or in a network of theirs.
+    #[arg(long, value_name = "ADDR|off", default_value = "off")]
+    admin: ListenAddress,
 }
 
 impl Addresses {
@@ -101,6 +105,7 @@ impl Addresses {
             mqtts: self.mqtts.bind("--mqtts").await?,
             ws: self.ws.bind("--ws").await?,
             wss: self.wss.bind("--wss").await?,
+            admin: self.admin.bind("--admin").await?,
         };
         if [&sockets.mqtt, &sockets.mqtts, &sockets.ws, &sockets.wss].into_iter().all(Option::is_none) {
             return Err(Failure::usage("nothing to serve things on: --mqtt, --mqtts, --ws and --wss are all off"));
@@ -138,6 +143,9 @@ impl Serve {
         let server = Server::open(options, sockets, config).await.map_err(|failure| {
             failure.advise("Another `thingif serve` may use this --data, or its directory may not be writable.")
         })?;
+        if !server.has_apps() {
+            eprintln!("thingif: there is no application yet: `thingif app create --data DIR` makes one (see --admin)");
+        }
         output::json_line(&ready)?;
         server.run(signals.until_stop(tls.as_ref())).await
     }
@@ -154,7 +162,7 @@ impl Serve {
         ids.sort();
         match ids.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(Failure::usage(format_args!("app {} is given twice", pair[0]))),
-            None if apps.is_empty() => Err(Failure::usage("there is no application to serve")),
+            None if apps.is_empty() && self.data.is_none() => Err(Failure::usage("there is no application to serve")),
             None => Ok(apps),
         }
     }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -11,11 +12,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
 
+use crate::admin::Admin;
+use crate::cli::admin_file::AdminFile;
 use crate::cli::advertise_arg::AdvertiseArg;
 use crate::cli::exit::Failure;
 use crate::cli::server_tls::ServerTls;
 use crate::client::causes::with_causes;
-use crate::cloud::{self, Advertise, Cloud};
+use crate::cloud::{self, Advertise, Cloud, Location};
 use crate::edge::{self, Edge, Listeners, Registry};
 use crate::mqtt::Scheme;
 
@@ -35,6 +38,8 @@ pub(crate) struct Ready {
     ws: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     wss: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin: Option<SocketAddr>,
     /// The authority to trust, where the certificate is one of this machine's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     ca: Option<PathBuf>,
@@ -49,6 +54,7 @@ pub(crate) struct Sockets {
     pub(crate) mqtts: Option<TcpListener>,
     pub(crate) ws: Option<TcpListener>,
     pub(crate) wss: Option<TcpListener>,
+    pub(crate) admin: Option<TcpListener>,
 }
 
 pub(crate) fn address(listener: &Option<TcpListener>) -> Option<SocketAddr> {
@@ -65,6 +71,7 @@ impl Sockets {
             mqtts: address(&self.mqtts),
             ws: address(&self.ws),
             wss: address(&self.wss),
+            admin: address(&self.admin),
             ca: tls.and_then(ServerTls::ca_file).map(PathBuf::from),
         }
     }
@@ -96,6 +103,8 @@ pub(crate) struct Server {
     registry: Registry,
     sockets: Sockets,
     tls: Option<Arc<ServerConfig>>,
+    started: SystemTime,
+    admin_file: Option<AdminFile>,
 }
 
 impl Server {
@@ -105,18 +114,35 @@ impl Server {
         sockets: Sockets,
         tls: Option<Arc<ServerConfig>>,
     ) -> Result<Self, Failure> {
+        let started = SystemTime::now();
         let registry = Registry::new();
         let pusher = Arc::new(registry.clone());
+        let directory = match &options.store {
+            Location::Dir(directory) => Some(directory.clone()),
+            Location::Memory => None,
+        };
         let opened = tokio::task::spawn_blocking(move || Cloud::open(options, pusher)).await;
         match opened.map_err(|error| Failure::other(format_args!("the cloud did not open: {error}")))? {
-            Ok(cloud) => Ok(Self { cloud, registry, sockets, tls }),
+            Ok(cloud) => {
+                // The directory is this process's own from here on.
+                let admin_file = match (directory, address(&sockets.admin)) {
+                    (Some(directory), Some(address)) => Some(AdminFile::write(&directory, address)?),
+                    _ => None,
+                };
+                Ok(Self { cloud, registry, sockets, tls, started, admin_file })
+            }
             Err(error) => Err(Failure::other(with_causes(&error))),
         }
     }
 
+    /// Whether there is an application to serve.
+    pub(crate) fn has_apps(&self) -> bool {
+        !self.cloud.apps().is_empty()
+    }
+
     /// Serves until `stop` resolves, or a listener fails; then answers what is under way and closes the store.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let Self { cloud, registry, sockets, tls } = self;
+        let Self { cloud, registry, sockets, tls, started, admin_file } = self;
         let (stopping, stopped) = watch::channel(());
         let until_stopped = |mut stopped: watch::Receiver<()>| async move { drop(stopped.changed().await) };
         let alone = cloud.clone();
@@ -127,6 +153,15 @@ impl Server {
                 tasks.spawn(cloud::http::serve(listener, tls, cloud.clone(), until_stopped(stopped.clone())));
             }
         }
+        if let Some(listener) = sockets.admin {
+            let admin = Admin::new(
+                cloud.clone(),
+                registry.clone(),
+                started,
+                admin_file.as_ref().map(|file| file.token.clone()),
+            );
+            tasks.spawn(admin.serve(listener, until_stopped(stopped.clone())));
+        }
         let edge = Edge::new(cloud.service(), cloud.clone(), registry, edge::Config::default());
         let listeners = Listeners { mqtt: sockets.mqtt, mqtts: sockets.mqtts, ws: sockets.ws, wss: sockets.wss, tls };
         tasks.spawn(edge.run(listeners, until_stopped(stopped)));
@@ -135,6 +170,7 @@ impl Server {
             () = stop => None,
             ended = tasks.join_next() => ended.and_then(|ended| why(ended).err()),
         };
+        drop(admin_file);
         drop(stopping);
         while let Some(ended) = tasks.join_next().await {
             failed = failed.or(why(ended).err());

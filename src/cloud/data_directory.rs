@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::OpenError;
 
-const LOCK: &str = "lock";
+/// The file that is locked while the directory is in use.
+pub(crate) const LOCK: &str = "lock";
 
 /// A data directory that this process holds the lock of. Dropping it lets the next process in.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use super::store::installations::Installation;
 use super::{OpenError, random};
 use crate::secret::Secret;
 
-const FILE: &str = "endpoint.key";
+/// The file of a data directory that is the key.
+pub(crate) const FILE: &str = "endpoint.key";
 
 /// The key from which endpoint passwords are derived. It lives in a 0600 file of the data directory.
 #[derive(Debug, Clone)]

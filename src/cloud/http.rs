@@ -74,8 +74,17 @@ pub async fn serve(
     cloud: Cloud,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    serve_router(listener, tls, cloud.router(), shutdown).await
+}
+
+/// As [`serve`], for any router.
+pub(crate) async fn serve_router(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let bound = listener.local_addr()?;
-    let router = cloud.router();
     let tls = tls.map(TlsAcceptor::from);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (ending, _) = watch::channel(false);

@@ -28,6 +28,7 @@
 
 mod answer;
 mod apps;
+mod backup;
 mod bucket_query;
 mod call;
 mod caller;
@@ -37,13 +38,16 @@ mod cross_origin;
 mod data_directory;
 mod delivery;
 mod directory;
+mod distribution;
 mod endpoint_key;
 mod failure;
 mod fan_out;
+mod health;
 pub mod http;
 mod id_page;
 mod identifiers;
 mod object;
+mod operations;
 mod options;
 mod page;
 mod password;
@@ -66,10 +70,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 
 pub use apps::{AdminClient, App, CreateAppError, CreatedApp};
+pub use backup::{Backup, BackupError, backup};
+pub use distribution::Distribution;
 pub use fan_out::Pushes;
+pub use health::Unhealthy;
+pub use operations::{Operation, Road};
 pub use options::{Advertise, AllowedOrigins, Clock, Location, OpenError, Options, PasswordCost, StateHistory};
 pub use service::CloudService;
-pub use store::Commits;
+pub use store::{Commits, Queued};
 pub use throttle::Logins;
 pub use triggers::TriggerCounts;
 
@@ -82,6 +90,7 @@ use data_directory::DataDirectory;
 use endpoint_key::EndpointKey;
 use fan_out::FanOut;
 use identifiers::Identifiers;
+use operations::Operations;
 use password::Passwords;
 use store::installations::Installation;
 use store::{Bounds, SqliteStore, Store};
@@ -122,6 +131,7 @@ struct Inner {
     trigger_firings_per_minute: i64,
     trigger_counters: triggers::Counters,
     schedule_changed: Notify,
+    operations: Operations,
 }
 
 impl Cloud {
@@ -182,6 +192,7 @@ impl Cloud {
             trigger_firings_per_minute: options.trigger_firings_per_minute.into(),
             trigger_counters: triggers::Counters::default(),
             schedule_changed: Notify::new(),
+            operations: Operations::default(),
         })))
     }
 
@@ -199,6 +210,16 @@ impl Cloud {
     /// How many writes have shared how many commits: the measure of what group commit saves.
     pub fn commits(&self) -> Commits {
         self.store().commits()
+    }
+
+    /// How many writes each commit had, since the cloud was opened.
+    pub fn batches(&self) -> Distribution {
+        self.store().batches()
+    }
+
+    /// How many jobs wait for the store now; [`Options::store_queue`] is the most.
+    pub fn queued(&self) -> Queued {
+        self.store().queued()
     }
 
     /// Ends the cloud: outcomes of pushes are recorded, queued writes are executed and made durable, the store is

@@ -25,7 +25,8 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("edge", FLOOR_0_AND_QUIET),
     // Floor 4.
     ("cloud", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "capture", "edge"]),
-    // Floor 5.
+    // Floor 5. What operators see of a service that runs.
+    ("admin", &["ids", "secret", "thing_if", "edge", "cloud"]),
     (
         "cli",
         &[
@@ -42,6 +43,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "client",
             "edge",
             "cloud",
+            "admin",
         ],
     ),
     ("bin", &["cli"]),

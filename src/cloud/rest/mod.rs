@@ -38,6 +38,7 @@ use http::{HeaderValue, Method, Uri};
 
 use super::Cloud;
 use super::failure::Failure;
+use super::operations;
 use crate::thing_if::ErrorCode;
 
 /// All routes, and what holds for every one of them.
@@ -71,6 +72,7 @@ pub(crate) fn router(cloud: Cloud) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(detach))
+        .layer(middleware::from_fn_with_state(cloud.clone(), operations::count))
         .with_state(cloud)
 }
 

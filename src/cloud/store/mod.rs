@@ -32,8 +32,10 @@ mod writer;
 
 use tokio::sync::oneshot;
 
+use super::distribution::Distribution;
+
 pub(crate) use error::{StoreError, StoreErrorKind};
-pub(crate) use sqlite::SqliteStore;
+pub(crate) use sqlite::{DATABASE, SqliteStore};
 pub(crate) use value::{Row, Value};
 
 /// One transaction's view of the database. The only thing that the jobs see.
@@ -80,6 +82,16 @@ pub(crate) struct Bounds {
     pub(crate) writes_per_commit: usize,
 }
 
+/// Jobs that wait for the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Queued {
+    /// Writes; of a store in memory, reads as well.
+    pub writes: usize,
+    /// Reads.
+    pub reads: usize,
+}
+
 /// A database that runs jobs.
 pub(crate) trait Store: Send + Sync + 'static {
     /// Queues a job that changes nothing. It sees every write that was answered before.
@@ -96,6 +108,12 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// What has been committed since the store was opened.
     fn commits(&self) -> Commits;
+
+    /// How many jobs each of those commits had.
+    fn batches(&self) -> Distribution;
+
+    /// What waits now.
+    fn queued(&self) -> Queued;
 
     /// Executes what is queued, commits it, and closes the database. Blocks; later jobs are refused.
     fn close(&self);

@@ -11,11 +11,13 @@ use rusqlite::{Connection, OpenFlags, ToSql};
 use super::migrations::MIGRATIONS;
 use super::reader::Readers;
 use super::writer::Writer;
-use super::{Bounds, Commits, Job, Row, Sql, Store, StoreError, Value, commands};
+use super::{Bounds, Commits, Job, Queued, Row, Sql, Store, StoreError, Value, commands};
 use crate::cloud::OpenError;
 use crate::cloud::data_directory::DataDirectory;
+use crate::cloud::distribution::Distribution;
 
-const DATABASE: &str = "thingif.db";
+/// The file of a data directory that is the database.
+pub(crate) const DATABASE: &str = "thingif.db";
 
 /// Threads that read while the writer commits. Reads are short; more threads only help on more cores.
 const READERS: usize = 2;
@@ -94,6 +96,14 @@ impl Store for SqliteStore {
 
     fn commits(&self) -> Commits {
         self.writer.commits()
+    }
+
+    fn batches(&self) -> Distribution {
+        self.writer.batches()
+    }
+
+    fn queued(&self) -> Queued {
+        Queued { writes: self.writer.queued(), reads: self.readers.as_ref().map_or(0, Readers::queued) }
     }
 
     fn close(&self) {

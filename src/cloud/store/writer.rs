@@ -6,9 +6,9 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
@@ -16,6 +16,7 @@ use rusqlite::Connection;
 use super::sqlite::SqliteSession;
 use super::{Bounds, Commits, Finished, Job, StoreError, StoreErrorKind};
 use crate::cloud::data_directory::DataDirectory;
+use crate::cloud::distribution::Distribution;
 
 enum Message {
     Run(Job),
@@ -29,10 +30,12 @@ pub(super) struct Writer {
 }
 
 /// How well the commits were shared.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counters {
     commits: AtomicU64,
     jobs: AtomicU64,
+    batches: Mutex<Distribution>,
+    waiting: AtomicUsize,
 }
 
 impl Writer {
@@ -43,7 +46,12 @@ impl Writer {
         bounds: Bounds,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (sender, receiver) = sync_channel(bounds.queue);
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters {
+            commits: AtomicU64::new(0),
+            jobs: AtomicU64::new(0),
+            batches: Mutex::new(Distribution::of_sizes()),
+            waiting: AtomicUsize::new(0),
+        });
         let counted = Arc::clone(&counters);
         let thread = std::thread::Builder::new().name("thingif-writer".into()).spawn(move || {
             run(&connection, &receiver, bounds.writes_per_commit, &counted);
@@ -56,10 +64,25 @@ impl Writer {
     }
 
     pub(super) fn submit(&self, job: Job) -> Result<(), StoreError> {
-        self.queue.try_send(Message::Run(job)).map_err(|error| match error {
-            TrySendError::Full(_) => StoreError::new(StoreErrorKind::Overloaded, "the write queue is full"),
-            TrySendError::Disconnected(_) => StoreError::closed(),
+        // Before it is sent, or it could be taken off before it was added.
+        self.counters.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(Message::Run(job)).map_err(|error| {
+            self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => StoreError::new(StoreErrorKind::Overloaded, "the write queue is full"),
+                TrySendError::Disconnected(_) => StoreError::closed(),
+            }
         })
+    }
+
+    /// Jobs that are in no transaction yet.
+    pub(super) fn queued(&self) -> usize {
+        self.counters.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many jobs each transaction had.
+    pub(super) fn batches(&self) -> Distribution {
+        self.counters.batches.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Lets the thread end after what is queued. Blocks while the queue is full.
@@ -79,12 +102,16 @@ impl Writer {
 fn run(connection: &Connection, queue: &Receiver<Message>, writes_per_commit: usize, counted: &Counters) {
     loop {
         let Ok(Message::Run(first)) = queue.recv() else { return };
+        counted.waiting.fetch_sub(1, Ordering::Relaxed);
         let mut batch = Batch::new(connection);
         batch.run(first);
         let mut closing = false;
         while batch.len < writes_per_commit {
             match queue.try_recv() {
-                Ok(Message::Run(job)) => batch.run(job),
+                Ok(Message::Run(job)) => {
+                    counted.waiting.fetch_sub(1, Ordering::Relaxed);
+                    batch.run(job);
+                }
                 Ok(Message::Close) => {
                     closing = true;
                     break;
@@ -94,6 +121,7 @@ fn run(connection: &Connection, queue: &Receiver<Message>, writes_per_commit: us
         }
         counted.jobs.fetch_add(batch.len as u64, Ordering::Relaxed);
         counted.commits.fetch_add(1, Ordering::Relaxed);
+        counted.batches.lock().unwrap_or_else(PoisonError::into_inner).observe(batch.len as f64);
         batch.commit();
         if closing {
             return;
