@@ -121,6 +121,7 @@ const CASES: &[Case<'_>] = &[
     (TOKEN, "-", J, r#"{"username":"THING_ID:th.nosuch","password":"secret of lamp"}"#, 400, "invalid_grant"),
     (TOKEN, "-", J, r#"{"username":"VENDOR_THING_ID:","password":"secret of lamp"}"#, 400, "invalid_grant"),
     (TOKEN, "-", J, r#"{"grant_type":"client_credentials","client_id":"administrator","client_secret":"a secret of 32 random characters"}"#, 200, r#"{"id":"ADMIN","access_token":"*","expires_in":2147483646,"token_type":"bearer"}"#),
+    (TOKEN, "-", J, r#"{"grant_type":"client_credentials","client_id":"administrator","client_secret":"a secret of 32 random characters","expiresAt":1060000}"#, 200, r#"{"id":"ADMIN","access_token":"*","expires_in":60,"token_type":"bearer"}"#),
     // One SDK leaves out what kind of grant it wants.
     (TOKEN, "-", J, r#"{"client_id":"administrator","client_secret":"a secret of 32 random characters"}"#, 200, r#"{"id":"ADMIN","access_token":"*","expires_in":2147483646,"token_type":"bearer"}"#),
     (TOKEN, "-", J, r#"{"client_id":"administrator","client_secret":"wrong"}"#, 400, "invalid_grant"),

@@ -48,7 +48,11 @@ async fn log_in(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Re
         }));
     };
     attempt.succeeded();
-    let (issued, new) = Issued::generate(request.expires_at);
+    // A client has what it logs in with at hand, and needs nothing to renew its tokens with.
+    let (issued, new) = match request.who {
+        Who::Client(_) => Issued::generate_last(request.expires_at),
+        _ => Issued::generate(request.expires_at),
+    };
     let id = caller.id().to_owned();
     let (app, now) = (call.app, call.now);
     let insert = move |sql: &mut dyn Sql| tokens::add(sql, &app, &caller, &new, now).map_err(Failure::from);
@@ -95,6 +99,12 @@ impl Issued {
         let (access_token, hash) = token::generate();
         let (refresh_token, refresh) = expires_at.map(|_| token::generate()).unzip();
         (Self { access_token, expires_at, refresh_token }, NewToken { hash, expires_at, refresh })
+    }
+
+    /// The same without another one.
+    fn generate_last(expires_at: Option<i64>) -> (Self, NewToken) {
+        let (access_token, hash) = token::generate();
+        (Self { access_token, expires_at, refresh_token: None }, NewToken { hash, expires_at, refresh: None })
     }
 
     /// 200 with the tokens in clear; `id` is whose they are.
