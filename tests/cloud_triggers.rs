@@ -5,7 +5,7 @@ mod cloud_support;
 
 use cloud_support::*;
 use serde_json::{Value, json};
-use thingif::cloud::{Cloud, Options};
+use thingif::cloud::{Cloud, Location, Options};
 use thingif::edge::PushOutcome;
 
 /// Ann owns the lamp and the fan, Bob the fan alone.
@@ -395,11 +395,30 @@ async fn a_thing_has_as_many_triggers_as_it_may_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_deleted_thing_takes_its_triggers_along() {
-    let world = World::start(|_| {}).await;
-    world.make(&when(r#"{"eventSource":"SCHEDULE","schedule":"0 * * * *"}"#)).await;
+async fn a_deleted_thing_takes_its_triggers_results_and_commands_along() {
+    let data = tempfile::tempdir().expect("a directory");
+    let path = data.path().join("cloud");
+    let world = World::start(|options| options.store = Location::Dir(path.clone())).await;
+    let fires = r#"{"eventSource":"STATES","condition":{"type":"eq","field":"on","value":true},"triggersWhen":"CONDITION_TRUE"}"#;
+    world.make(&when(fires)).await;
+    world.make(&format!(r#"{{"serverCode":{{"endpoint":"f"}},"predicate":{fires}}}"#)).await;
+    assert_eq!(world.ann("PUT", "states", r#"{"on":true}"#).await.status, 201);
+    let database = rusqlite::Connection::open(path.join("thingif.db")).expect("a database");
+    let rows = || {
+        ["triggers", "trigger_results", "commands"].map(|table| -> i64 {
+            database.query_row(&format!("SELECT COUNT(*) FROM {table}"), (), |row| row.get(0)).expect("a number")
+        })
+    };
+    assert_eq!(rows(), [2, 1, 1]);
+    let one = world.ann("GET", "triggers?bestEffortLimit=1", "").await.json();
+    let code = one["nextPaginationKey"].as_str().expect("another page").to_owned();
+    let code = world.ann("GET", &format!("triggers?paginationKey={code}"), "").await.json();
+    let code = code["triggers"][0]["triggerID"].as_str().expect("an id").to_owned();
+    assert_eq!(world.ann("DELETE", &format!("triggers/{code}"), "").await.status, 204);
+    assert_eq!(rows(), [1, 0, 1], "a trigger takes its results along");
     let path = format!("/api/apps/{APP}/things/VENDOR_THING_ID:lamp");
     assert_eq!(world.roads[1].call("DELETE", &path, &world.fill("$ann"), "").await.status, 204);
     assert_eq!(world.ann("GET", "triggers", "").await.code(), "TARGET_NOT_FOUND");
+    assert_eq!(rows(), [0, 0, 0]);
     world.served.stop().await;
 }

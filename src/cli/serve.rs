@@ -59,6 +59,9 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DAYS", default_value_t = StateHistory::default().days,
         value_parser = value_parser!(u32).range(1..=36_500))]
     state_history_days: u32,
+    /// Days for which commands are kept, from 1 to 36500.
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = value_parser!(u32).range(1..=36_500))]
+    command_days: u32,
     /// A web page whose scripts may read answers over HTTP, as https://app.example. Repeatable. Default: any.
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allowed_origins: Vec<HeaderValue>,
@@ -136,6 +139,7 @@ impl Serve {
                 [] => AllowedOrigins::Any,
                 only => AllowedOrigins::Only(only.to_vec()),
             },
+            command_retention: Duration::from_secs(u64::from(self.command_days) * 24 * 60 * 60),
             state_history: StateHistory { states: self.state_history, days: self.state_history_days },
             ..cloud::Options::default()
         };

@@ -10,7 +10,8 @@ use thingif::ids::{AppId, ClientId};
 use thingif::mqtt::packet::{self, Connect, Decoded, Decoder, Limits, Packet, Protocol};
 use thingif::thing_if::{
     ActionResultsUpdate, BucketEvent, Command, CommandPush, CommandRequest, Commands, Credential, ErrorBody,
-    InstallationRequest, InvalidBody, MqttEndpoint, OnboardingAnswer, OnboardingRequest, Push, TriggerRequest,
+    InstallationRequest, InvalidBody, MqttEndpoint, OnboardingAnswer, OnboardingRequest, Push, TriggerPatch,
+    TriggerRequest,
 };
 use thingif::topic::{Route, Topic, TopicFilter};
 
@@ -311,6 +312,9 @@ fn bodies(input: &[u8]) {
     stable(input, ActionResultsUpdate::from_json);
     stable(input, InstallationRequest::from_json);
     if let Err(error) = TriggerRequest::from_json(input) {
+        says_nothing_secret(&error);
+    }
+    if let Err(error) = TriggerPatch::from_json(input) {
         says_nothing_secret(&error);
     }
     stable(input, |input| serde_json::from_slice::<Command>(input));

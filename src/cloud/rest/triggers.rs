@@ -1,5 +1,7 @@
 //! `…/targets/thing:{TH}/triggers`: made, read, changed, switched on and off. (`wire` §5)
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
@@ -16,7 +18,7 @@ use crate::cloud::triggers::{NewPredicate, NewTarget, answered, check_len, switc
 use crate::cloud::{Cloud, answer};
 use crate::ids::{ThingId, TriggerId};
 use crate::thing_if::{
-    ErrorCode, InvalidBody, TriggerCreated, TriggerPatch, TriggerRequest, Triggers, TriggersWhat, media_type,
+    ErrorCode, InvalidBody, Predicate, TriggerCreated, TriggerPatch, TriggerRequest, Triggers, TriggersWhat, media_type,
 };
 
 pub(super) fn routes() -> Router<Cloud> {
@@ -48,7 +50,8 @@ async fn post_trigger(State(cloud): State<Cloud>, call: Call, body: Body) -> Res
     let thing = call.target()?;
     let trigger_id = TriggerId::new(cloud.new_command_id().as_str()).map_err(Failure::internal)?;
     let target = NewTarget::new(&cloud, &trigger_id, &thing, request.target, call.now)?;
-    let predicate = NewPredicate::new(&request.predicate, call.now)?;
+    let call = Arc::new(call);
+    let predicate = check_predicate(&cloud, &call, &thing, request.predicate).await?;
     let mut row = rows::Trigger {
         seq: 0,
         trigger_id: trigger_id.to_string(),
@@ -85,6 +88,20 @@ async fn post_trigger(State(cloud): State<Cloud>, call: Call, body: Body) -> Res
     cloud.store().write(insert).await?;
     cloud.schedule_changed();
     Ok(answer::json(StatusCode::CREATED, &TriggerCreated { trigger_id }))
+}
+
+/// Checks a predicate for those who may use `thing`, and for nobody else: a schedule that never comes takes some time to be
+/// found out.
+async fn check_predicate(
+    cloud: &Cloud,
+    call: &Arc<Call>,
+    thing: &ThingId,
+    predicate: Predicate,
+) -> Result<NewPredicate, Failure> {
+    let (now, call, thing) = (call.now, Arc::clone(call), thing.clone());
+    cloud.store().read(move |sql: &mut dyn Sql| call.authorize(sql, &thing).map(drop)).await?;
+    let check = move || NewPredicate::new(&predicate, now);
+    tokio::task::spawn_blocking(check).await.map_err(Failure::internal)?
 }
 
 /// Checks that `caller` may do what `target` does: command that thing, in that name.
@@ -138,7 +155,11 @@ async fn patch_trigger(State(cloud): State<Cloud>, call: Call, body: Body) -> Re
     body.require(&[media_type::JSON])?;
     let patch = TriggerPatch::from_json(&body.bytes).map_err(refused)?;
     let thing = call.target()?;
-    let predicate = patch.predicate.as_ref().map(|predicate| NewPredicate::new(predicate, call.now)).transpose()?;
+    let call = Arc::new(call);
+    let predicate = match patch.predicate {
+        Some(predicate) => Some(check_predicate(&cloud, &call, &thing, predicate).await?),
+        None => None,
+    };
     // A trigger of another name than any that was given out is not found; until then its name only fills a place.
     let id = TriggerId::new(call.param("trigger")).map_err(|_| not_found(&call))?;
     let target = patch.target.map(|target| NewTarget::new(&cloud, &id, &thing, target, call.now)).transpose()?;
