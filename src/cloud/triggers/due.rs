@@ -38,7 +38,8 @@ fn fire_one(
     row: &mut Row,
     now: i64,
 ) -> Result<Option<Delivery>, StoreError> {
-    let late = now.saturating_sub(row.due_at.unwrap_or(now));
+    // Whatever becomes of it, this time is over.
+    let late = now.saturating_sub(row.due_at.take().unwrap_or(now));
     match serde_json::from_str(&row.predicate) {
         Ok(Predicate::Schedule { schedule }) => {
             let fired = if late <= LATE {
@@ -47,11 +48,9 @@ fn fire_one(
                 count(&cloud.trigger_counters().missed);
                 None
             };
-            if !row.disabled {
-                row.due_at = Schedule::parse(&schedule, now).ok().and_then(|schedule| schedule.after(now));
-                if row.due_at.is_none() {
-                    give_up(cloud, row, "Its schedule does not come again", now);
-                }
+            match Schedule::parse(&schedule, now).ok().and_then(|schedule| schedule.after(now)) {
+                None => give_up(cloud, row, "Its schedule does not come again", now),
+                next => row.due_at = next.filter(|_| !row.disabled),
             }
             Ok(fired)
         }
