@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
+use http::Uri;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -151,6 +152,26 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
+/// `uri` with one slash wherever its path has several in a row, as one SDK writes them (`wire` §5); `None` when it has none.
+fn without_empty_segments(uri: &Uri) -> Option<Uri> {
+    if !uri.path().contains("//") {
+        return None;
+    }
+    let mut path = String::with_capacity(uri.path().len());
+    for character in uri.path().chars() {
+        if character != '/' || !path.ends_with('/') {
+            path.push(character);
+        }
+    }
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
 /// Answers the requests of one connection, one after the other.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -160,6 +181,9 @@ async fn converse(
 ) {
     let service = service_fn(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);
+        if let Some(uri) = without_empty_segments(request.uri()) {
+            *request.uri_mut() = uri;
+        }
         request.extensions_mut().insert(ConnectInfo(accepted));
         router.clone().call(request)
     });
@@ -176,5 +200,25 @@ async fn converse(
     };
     if let Err(error) = ended {
         tracing::debug!(%error, remote = %accepted.remote, "HTTP connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes_in_a_row_are_one_in_the_path_alone() {
+        for (given, expected) in [
+            ("/api/apps/a//users/u", Some("/api/apps/a/users/u")),
+            ("//api///x//?q=a//b", Some("/api/x/?q=a//b")),
+            ("https://host/api//x", Some("https://host/api/x")),
+            ("/api/x?q=a//b", None),
+            ("/", None),
+            ("*", None),
+        ] {
+            let found = without_empty_segments(&given.parse().expect("a URI")).map(|uri| uri.to_string());
+            assert_eq!(found.as_deref(), expected, "{given}");
+        }
     }
 }
