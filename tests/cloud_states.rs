@@ -1,16 +1,24 @@
-//! States, flat and with traits, and their history, over both roads.
+//! States, flat and with traits, and their history: as the edge calls, over HTTP, and over MQTT.
 #![cfg(feature = "cloud")]
 
 mod cloud_support;
+#[path = "support/raw_mqtt.rs"]
+mod raw_mqtt;
+
+use std::net::SocketAddr;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use cloud_support::{APP, Answer, KEY, Recorder, Road, Served, basic, options};
+use raw_mqtt::{Client, connect};
 use serde_json::{Value, json};
 use thingif::cloud::{Clock, Cloud, Options, StateHistory};
-use thingif::edge::PushOutcome;
+use thingif::edge::{Config, Edge, Listeners, PushOutcome, Registry};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::JoinHandle;
 
 const J: &str = "application/json";
 const MULTI: &str = "application/vnd.kii.MultipleTraitState+json";
@@ -23,9 +31,22 @@ const QUERY: &str = "application/vnd.kii.TraitStateQueryRequest+json";
 /// 21 July 2016, 12:00:00 UTC: the first millisecond of a group of every length but twelve hours, and of one of those too.
 const NOON: u64 = 1_469_102_400_000;
 
-/// A cloud whose clock is set by hand, with two roads into it.
+/// By which way a thing speaks.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Service,
+    Http,
+    Mqtt,
+}
+
+const WAYS: [Way; 3] = [Way::Service, Way::Http, Way::Mqtt];
+
+/// A cloud whose clock is set by hand, behind HTTP and an edge.
 struct World {
     served: Served,
+    mqtt: SocketAddr,
+    stop: oneshot::Sender<()>,
+    edge: JoinHandle<std::io::Result<()>>,
     clock: Arc<AtomicU64>,
     things: u32,
 }
@@ -35,20 +56,29 @@ impl World {
         let clock = Arc::new(AtomicU64::new(NOON));
         let read = Arc::clone(&clock);
         options.clock = Clock::new(move || UNIX_EPOCH + Duration::from_millis(read.load(Ordering::SeqCst)));
-        let cloud = Cloud::open(options, Recorder::new(PushOutcome::NotConnected)).expect("opens");
-        Self { served: Served::start(cloud).await, clock, things: 0 }
+        let registry = Registry::new();
+        let cloud = Cloud::open(options, Arc::new(registry.clone())).expect("opens");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mqtt = listener.local_addr().expect("bound");
+        let edge = Edge::new(cloud.service(), cloud.clone(), registry, Config::default());
+        let (stop, stopped) = oneshot::channel();
+        let listeners = Listeners { mqtt: Some(listener), ..Listeners::default() };
+        let edge = tokio::spawn(edge.run(listeners, stopped));
+        Self { served: Served::start(cloud).await, mqtt, stop, edge, clock, things: 0 }
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).expect("running");
+        self.edge.await.expect("no panic").expect("served");
+        self.served.stop().await;
     }
 
     fn set(&self, millis_after_noon: u64) {
         self.clock.store(NOON + millis_after_noon, Ordering::SeqCst);
     }
 
-    fn roads(&self) -> [Road; 2] {
-        [Road::Service(self.served.cloud.service()), self.served.http.clone()]
-    }
-
-    /// A new thing that is spoken to over `road`. `profile` is what else its onboarding says.
-    async fn thing(&mut self, road: &Road, profile: Value) -> Thing {
+    /// A new thing. `profile` is what else its onboarding says.
+    async fn thing(&mut self, way: Way, profile: Value) -> Thing {
         self.things += 1;
         let mut body = json!({ "vendorThingID": format!("thing{}", self.things), "thingPassword": "secret" });
         for (name, value) in profile.as_object().expect("an object") {
@@ -59,25 +89,55 @@ impl World {
         let path = format!("/thing-if/apps/{APP}/onboardings");
         let made = self.served.http.send("POST", &path, &headers, &body.to_string()).await;
         assert_eq!(made.status, 200, "{made:?}");
-        Thing { road: road.clone(), id: made.text("thingID"), token: made.text("accessToken") }
+        let link = match way {
+            Way::Service => Link::Road(Road::Service(self.served.cloud.service())),
+            Way::Http => Link::Road(self.served.http.clone()),
+            Way::Mqtt => {
+                let endpoint = made.json()["mqttEndpoint"].clone();
+                let text = |name: &str| endpoint[name].as_str().expect("a text").to_owned();
+                let [client_id, username, password] = ["mqttTopic", "username", "password"].map(text);
+                let client = Client::login(self.mqtt, connect(&client_id, &username, &password)).await;
+                Link::Mqtt(client_id, Mutex::new(client))
+            }
+        };
+        Thing { link, id: made.text("thingID"), token: made.text("accessToken") }
     }
 }
 
+enum Link {
+    Road(Road),
+    Mqtt(String, Mutex<Client<TcpStream>>),
+}
+
 struct Thing {
-    road: Road,
+    link: Link,
     id: String,
     token: String,
 }
 
 impl Thing {
     async fn call(&self, method: &str, path: &str, media_type: &str, body: &str) -> Answer {
+        self.send(method, &format!("targets/thing:{}{path}", self.id), media_type, body).await
+    }
+
+    async fn send(&self, method: &str, path: &str, media_type: &str, body: &str) -> Answer {
         let bearer = format!("Bearer {}", self.token);
+        let path = format!("/thing-if/apps/{APP}/{path}");
         let mut headers = vec![("Authorization", bearer.as_str())];
         if !media_type.is_empty() {
             headers.push(("Content-Type", media_type));
         }
-        let path = format!("/thing-if/apps/{APP}/targets/thing:{}{path}", self.id);
-        self.road.send(method, &path, &headers, body).await
+        match &self.link {
+            Link::Road(road) => road.send(method, &path, &headers, body).await,
+            Link::Mqtt(client_id, client) => {
+                let head: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                let mut client = client.lock().await;
+                client.request(&format!("p/{client_id}{path}"), format!("{method}\r\n{head}\r\n{body}")).await;
+                let answer = client.answer().await;
+                let status = answer.status.parse().expect("a status");
+                Answer { status, headers: http::HeaderMap::new(), body: answer.body.into() }
+            }
+        }
     }
 
     async fn put(&self, states: Value) {
@@ -119,14 +179,14 @@ impl Thing {
 /// Method, path after the target, media type, body; status, and the error's code or the whole body.
 type Step = (&'static str, &'static str, &'static str, &'static str, u16, &'static str);
 
-/// Runs a script over each road, each with a new thing.
+/// Runs a script by each way, each with a new thing.
 async fn run(script: &[Step]) {
     let mut world = World::start(options()).await;
-    for road in world.roads() {
-        let thing = world.thing(&road, json!({})).await;
+    for way in WAYS {
+        let thing = world.thing(way, json!({})).await;
         for (number, (method, path, media_type, body, status, expected)) in script.iter().enumerate() {
             let answer = thing.call(method, path, media_type, body).await;
-            let shown = format!("step {number}, {method} {path} {media_type} {body}: {answer:?}");
+            let shown = format!("{way:?}, step {number}, {method} {path} {media_type} {body}: {answer:?}");
             assert_eq!(answer.status, *status, "{shown}");
             if *status >= 400 {
                 assert_eq!(answer.code(), *expected, "{shown}");
@@ -138,7 +198,7 @@ async fn run(script: &[Step]) {
             }
         }
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 const ALIAS_NOT_FOUND: &str = "TRAIT_ALIAS_NOT_FOUND";
@@ -292,34 +352,34 @@ async fn bulks_that_are_refused() {
     let mut options = options();
     options.max_body = 1 << 20;
     let mut world = World::start(options).await;
-    for road in world.roads() {
-        let thing = world.thing(&road, json!({})).await;
+    for way in WAYS {
+        let thing = world.thing(way, json!({})).await;
         let too_many = json!({ "states": states }).to_string();
         let answer = thing.call("POST", "/states-bulk", BULK, &too_many).await;
         assert_eq!((answer.status, answer.code().as_str()), (400, "INVALID_INPUT_DATA"));
         let two = json!({ "generatedAt": 1, "payload": { "A": {}, "B": {} } });
         for (count, expected) in [(501, 400), (500, 204)] {
-            let with_traits = world.thing(&road, json!({})).await;
+            let with_traits = world.thing(way, json!({})).await;
             let bulk = json!({ "states": vec![two.clone(); count] }).to_string();
             assert_eq!(with_traits.call("POST", "/states-bulk", BULK, &bulk).await.status, expected, "{count}");
         }
         let just_enough = json!({ "states": states[1..] }).to_string();
         assert_eq!(thing.call("POST", "/states-bulk", BULK, &just_enough).await.status, 204);
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 /// `fill` makes a state of the length asked for.
 async fn check_len(method: &str, path: &str, media_type: &str, fill: impl Fn(usize) -> String) {
     let mut world = World::start(options()).await;
-    for road in world.roads() {
-        let thing = world.thing(&road, json!({})).await;
+    for way in WAYS {
+        let thing = world.thing(way, json!({})).await;
         let too_long = thing.call(method, path, media_type, &fill(10 * 1024 + 1)).await;
         assert_eq!((too_long.status, too_long.code().as_str()), (400, "INVALID_INPUT_DATA"), "{path}");
         let fits = fill(10 * 1024);
         assert_eq!(thing.call(method, path, media_type, &fits).await.status, 201, "{path}");
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 #[tokio::test]
@@ -330,14 +390,14 @@ async fn a_state_is_at_most_10_kb_long() {
     check_len("PUT", "/states/aliases/A", TRAIT, |len| fill(r##"{"a":"#"}"##, len - r#"{"A":}"#.len())).await;
     // All aliases together.
     let mut world = World::start(options()).await;
-    for road in world.roads() {
-        let thing = world.thing(&road, json!({})).await;
+    for way in WAYS {
+        let thing = world.thing(way, json!({})).await;
         let half = json!({ "a": "x".repeat(6_000) }).to_string();
         assert_eq!(thing.call("PUT", "/states/aliases/A", TRAIT, &half).await.status, 201);
         assert_eq!(thing.call("PUT", "/states/aliases/B", TRAIT, &half).await.code(), "INVALID_INPUT_DATA");
         assert_eq!(thing.call("GET", "/states/aliases/B", "", "").await.code(), ALIAS_NOT_FOUND);
         // As many as there may be.
-        let many = world.thing(&road, json!({})).await;
+        let many = world.thing(way, json!({})).await;
         let aliases =
             |count: usize| Value::Object((0..count).map(|n| (format!("alias{n}"), json!({}))).collect()).to_string();
         assert_eq!(many.call("PUT", "/states", MULTI, &aliases(101)).await.code(), "INVALID_INPUT_DATA");
@@ -350,15 +410,15 @@ async fn a_state_is_at_most_10_kb_long() {
         assert_eq!(thing.call("PUT", "/states/aliases/A", TRAIT, &deep).await.status, 204);
         assert_eq!(thing.call("PUT", "/states/aliases/A", TRAIT, &many).await.code(), "INVALID_INPUT_DATA");
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 #[tokio::test]
 async fn bulks_become_history_in_the_order_of_their_times() {
     let mut world = World::start(options()).await;
-    for road in world.roads() {
+    for way in WAYS {
         world.set(0);
-        let thing = world.thing(&road, json!({})).await;
+        let thing = world.thing(way, json!({})).await;
         world.set(10_000);
         let at = |after: u64| NOON + after;
         let bulk = json!({ "states": [
@@ -410,20 +470,20 @@ async fn bulks_become_history_in_the_order_of_their_times() {
         assert_eq!(thing.state().await["Lamp"], json!({ "n": 6 }));
         assert_eq!(thing.history("Lamp", "n").await.last(), Some(&(6_000, json!(6))));
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 #[tokio::test]
 async fn a_bulk_tells_whether_a_new_thing_has_traits() {
     let mut world = World::start(options()).await;
-    for road in world.roads() {
+    for way in WAYS {
         for (payloads, has_traits) in [
             (json!([{ "Lamp": { "on": true } }]), true),
             (json!([{}, { "Lamp": {} }]), true),
             (json!([{ "Lamp": { "on": true } }, { "on": true }]), false),
             (json!([{}]), false),
         ] {
-            let thing = world.thing(&road, json!({})).await;
+            let thing = world.thing(way, json!({})).await;
             let states: Vec<_> = payloads
                 .as_array()
                 .expect("an array")
@@ -441,12 +501,12 @@ async fn a_bulk_tells_whether_a_new_thing_has_traits() {
             assert_eq!(flat.status, if has_traits { 409 } else { 204 }, "{payloads}");
         }
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 /// Seven states of `Lamp`, the third an hour after the second; temperatures, and whether it is on.
-async fn with_history(world: &mut World, road: &Road, profile: Value) -> Thing {
-    let thing = world.thing(road, profile).await;
+async fn with_history(world: &mut World, way: Way, profile: Value) -> Thing {
+    let thing = world.thing(way, profile).await;
     for (after, temperature, on) in [
         (0, json!(11), true),
         (60_000, json!(12), false),
@@ -469,8 +529,8 @@ fn temperatures(page: &Value) -> Value {
 #[tokio::test]
 async fn the_history_is_queried_by_clause() {
     let mut world = World::start(options()).await;
-    for road in world.roads() {
-        let thing = with_history(&mut world, &road, json!({})).await;
+    for way in WAYS {
+        let thing = with_history(&mut world, way, json!({})).await;
         let time = |lower: u64, upper: u64| json!({ "type": "withinTimeRange", "lowerLimit": NOON + lower, "upperLimit": NOON + upper });
         for (clause, expected) in [
             (json!({ "type": "all" }), json!([11, 12, 13.5, 11, "hot", -4, 20])),
@@ -504,14 +564,14 @@ async fn the_history_is_queried_by_clause() {
         let page = thing.query("Lamp", json!({ "query": { "clause": time(0, 0) } })).await;
         assert_eq!(page, json!({ "results": [{ "t": 11, "on": true, "_created": NOON }] }));
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 #[tokio::test]
 async fn the_history_is_read_in_pages() {
     let mut world = World::start(options()).await;
-    for road in world.roads() {
-        let thing = with_history(&mut world, &road, json!({})).await;
+    for way in WAYS {
+        let thing = with_history(&mut world, way, json!({})).await;
         for limit in 1..=8 {
             let mut body = json!({ "query": { "clause": { "type": "all" } }, "bestEffortLimit": limit });
             let mut found = Vec::new();
@@ -549,14 +609,14 @@ async fn the_history_is_read_in_pages() {
         let answer = thing.call("GET", "/states/aliases/Lamp/query", "", "").await;
         assert_eq!((answer.status, answer.code().as_str()), (405, "METHOD_NOT_ALLOWED"));
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 #[tokio::test]
 async fn the_history_is_grouped_by_the_interval_of_the_thing() {
     let mut world = World::start(options()).await;
-    for road in world.roads() {
-        let thing = with_history(&mut world, &road, json!({ "dataGroupingInterval": "1_HOUR" })).await;
+    for way in WAYS {
+        let thing = with_history(&mut world, way, json!({ "dataGroupingInterval": "1_HOUR" })).await;
         let all = json!({ "type": "all" });
         let range = |hour: u64| json!({ "from": NOON + hour * 3_600_000, "to": NOON + (hour + 1) * 3_600_000 - 1 });
         let grouped = thing.query("Lamp", json!({ "query": { "grouped": true, "clause": all } })).await;
@@ -615,15 +675,15 @@ async fn the_history_is_grouped_by_the_interval_of_the_thing() {
             assert_eq!(found, sizes, "{aggregations}");
         }
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 /// The fourth hour of a day: groups of a thing that says nothing are 15 minutes long.
 #[tokio::test]
 async fn without_an_interval_groups_are_a_quarter_of_an_hour() {
     let mut world = World::start(options()).await;
-    for road in world.roads() {
-        let thing = with_history(&mut world, &road, json!({})).await;
+    for way in WAYS {
+        let thing = with_history(&mut world, way, json!({})).await;
         let count = json!({ "query": {
             "grouped": true, "clause": { "type": "all" }, "aggregations": [{ "type": "COUNT", "putAggregationInto": "n" }]
         } });
@@ -639,14 +699,14 @@ async fn without_an_interval_groups_are_a_quarter_of_an_hour() {
             .collect();
         assert_eq!(groups, [(0, 899_999, 2), (3_600_000, 4_499_999, 3), (7_200_000, 8_099_999, 2)]);
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 #[tokio::test]
 async fn a_page_fits_an_answer_whatever_the_states() {
     let mut world = World::start(options()).await;
-    for road in world.roads() {
-        let thing = world.thing(&road, json!({ "dataGroupingInterval": "12_HOURS" })).await;
+    for way in WAYS {
+        let thing = world.thing(way, json!({ "dataGroupingInterval": "12_HOURS" })).await;
         for n in 0..12 {
             thing.put(json!({ "Lamp": { "n": n, "text": "x".repeat(9_000) } })).await;
         }
@@ -677,21 +737,19 @@ async fn a_page_fits_an_answer_whatever_the_states() {
         let shown = values.iter().filter(|value| value.get("object").is_some()).count();
         assert!((1..10).contains(&shown), "{shown}");
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 #[tokio::test]
 async fn states_of_another_firmware_are_told_apart() {
     let mut world = World::start(options()).await;
-    for road in world.roads() {
+    for way in WAYS {
         world.set(0);
-        let thing = world.thing(&road, json!({ "firmwareVersion": "v1" })).await;
+        let thing = world.thing(way, json!({ "firmwareVersion": "v1" })).await;
         thing.put(json!({ "Lamp": { "n": 1 } })).await;
-        let bearer = format!("Bearer {}", thing.token);
         let update = "application/vnd.kii.ThingFirmwareVersionUpdateRequest+json";
-        let path = format!("/thing-if/apps/{APP}/things/{}/firmware-version", thing.id);
-        let headers = [("Authorization", bearer.as_str()), ("Content-Type", update)];
-        let updated = road.send("PUT", &path, &headers, r#"{"firmwareVersion":"v2"}"#).await;
+        let path = format!("things/{}/firmware-version", thing.id);
+        let updated = thing.send("PUT", &path, update, r#"{"firmwareVersion":"v2"}"#).await;
         assert_eq!(updated.status, 204, "{updated:?}");
         thing.put(json!({ "Lamp": { "n": 2 } })).await;
         for (version, expected) in [
@@ -706,7 +764,7 @@ async fn states_of_another_firmware_are_told_apart() {
             assert_eq!(found, expected, "{version}");
         }
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 const DAY: u64 = 86_400_000;
@@ -716,9 +774,9 @@ async fn the_history_is_bounded_in_states_and_days() {
     let mut options = options();
     options.state_history = StateHistory { states: 4, days: 2 };
     let mut world = World::start(options).await;
-    for road in world.roads() {
+    for way in WAYS {
         world.set(0);
-        let thing = world.thing(&road, json!({})).await;
+        let thing = world.thing(way, json!({})).await;
         let numbers =
             async |alias: &str| -> Vec<Value> { thing.history(alias, "n").await.into_iter().map(|(_, n)| n).collect() };
         thing.put(json!({ "Fan": { "n": 0 } })).await;
@@ -747,7 +805,7 @@ async fn the_history_is_bounded_in_states_and_days() {
         assert_eq!(thing.call("POST", "/states-bulk", BULK, &late.to_string()).await.status, 204);
         assert_eq!(numbers("Lamp").await, [json!(6)]);
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 #[tokio::test]
@@ -755,14 +813,14 @@ async fn without_a_history_there_is_none() {
     let mut options = options();
     options.state_history.states = 0;
     let mut world = World::start(options).await;
-    for road in world.roads() {
-        let thing = world.thing(&road, json!({})).await;
+    for way in WAYS {
+        let thing = world.thing(way, json!({})).await;
         thing.put(json!({ "Lamp": { "n": 1 } })).await;
         let query = json!({ "query": { "clause": { "type": "all" } } }).to_string();
         let answer = thing.call("POST", "/states/aliases/Lamp/query", QUERY, &query).await;
         assert_eq!((answer.status, answer.code().as_str()), (409, "STATE_HISTORY_NOT_AVAILABLE"));
     }
-    world.served.stop().await;
+    world.stop().await;
 }
 
 #[test]
@@ -784,14 +842,14 @@ fn a_history_has_bounds() {
 async fn states_and_history_end_with_their_thing() {
     let mut world = World::start(options()).await;
     let road = world.served.http.clone();
-    let thing = world.thing(&road, json!({})).await;
+    let thing = world.thing(Way::Http, json!({})).await;
     thing.put(json!({ "Lamp": { "n": 1 } })).await;
     let path = format!("/api/apps/{APP}/things/{}", thing.id);
     assert_eq!(road.call("DELETE", &path, &thing.token, "").await.status, 204);
     world.things -= 1;
-    let again = world.thing(&road, json!({})).await;
+    let again = world.thing(Way::Http, json!({})).await;
     assert_eq!(again.call("GET", "/states", "", "").await.code(), "STATE_NOT_FOUND");
     again.put(json!({ "Lamp": { "n": 2 } })).await;
     assert_eq!(again.history("Lamp", "n").await, [(0, json!(2))]);
-    world.served.stop().await;
+    world.stop().await;
 }

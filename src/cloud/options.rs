@@ -162,8 +162,8 @@ pub struct Options {
     /// For how long a command can be read after it was posted. Default 90 days, at least 1 minute. Older ones are removed
     /// within the hour, by [`Cloud::run`](super::Cloud::run). Of one thing the newest 10,000 commands are kept at most.
     pub command_retention: Duration,
-    /// Writes that share a commit, and so a sync of the disk, at most. Default 512, range 1 to 4,096; 1 syncs for each. More
-    /// make the first of them wait longer, by 10 to 50 µs each.
+    /// Writes that share a commit, and so a sync of the disk, at most. Default 512, range 1 to 4,096; 1 syncs for each. The
+    /// more there are, the longer the first of them waits.
     pub writes_per_commit: usize,
     /// How much of their past things with traits keep.
     pub state_history: StateHistory,
