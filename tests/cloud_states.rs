@@ -97,7 +97,7 @@ impl World {
                 let text = |name: &str| endpoint[name].as_str().expect("a text").to_owned();
                 let [client_id, username, password] = ["mqttTopic", "username", "password"].map(text);
                 let client = Client::login(self.mqtt, connect(&client_id, &username, &password)).await;
-                Link::Mqtt(client_id, Mutex::new(client))
+                Link::Mqtt(client_id, Box::new(Mutex::new(client)))
             }
         };
         Thing { link, id: made.text("thingID"), token: made.text("accessToken") }
@@ -106,7 +106,7 @@ impl World {
 
 enum Link {
     Road(Road),
-    Mqtt(String, Mutex<Client<TcpStream>>),
+    Mqtt(String, Box<Mutex<Client<TcpStream>>>),
 }
 
 struct Thing {
@@ -445,6 +445,7 @@ async fn bulks_become_history_in_the_order_of_their_times() {
         // A patch is one of what the state was at its time.
         let patches = json!({ "states": [
             { "generatedAt": at(6_000), "payload": { "Lamp": { "b": 6 } } },
+            { "generatedAt": at(2_600), "payload": { "Lamp": { "c": 26 } } },
             { "generatedAt": at(2_500), "payload": { "Lamp": { "b": 25 } } },
             { "generatedAt": at(500), "payload": { "Lamp": { "b": 0 } } },
         ] });
@@ -457,6 +458,7 @@ async fn bulks_become_history_in_the_order_of_their_times() {
             [1_000, 1, null],
             [2_000, 2, null],
             [2_500, 2, 25],
+            [2_600, 2, 25],
             [3_000, 3, null],
             [3_000, 4, null],
             [5_000, 5, null],

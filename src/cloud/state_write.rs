@@ -8,10 +8,10 @@
 //! already becomes history and nothing else. A time that is still to come is the mistake of a clock, and taken for now. A
 //! patch in bulk changes what the state was at its time.
 
-use serde::Serialize;
+mod limits;
+
 use serde_json::{Map, Value};
 
-use super::answer;
 use super::failure::Failure;
 use super::options::StateHistory;
 use super::state_change::StateChange;
@@ -20,14 +20,10 @@ use super::store::state_history::{self, PastState, Place};
 use super::store::{Sql, StoreError, states, things};
 use super::thing_state::ThingState;
 use crate::ids::{AppId, ThingId};
-use crate::thing_if::{ErrorCode, MAX_STATE_LEN, State, TimedState, TraitStates};
+use crate::thing_if::{ErrorCode, State, TimedState, TraitStates};
 
 /// States in one bulk, at most; with traits each alias of each counts.
 const MAX_BULK_STATES: usize = 1_000;
-/// Aliases of a thing, at most.
-const MAX_ALIASES: usize = 100;
-/// Characters of an alias, at most.
-const MAX_ALIAS_LEN: usize = 64;
 
 /// What a request wants.
 #[derive(Debug, Clone)]
@@ -82,7 +78,7 @@ pub(crate) fn write(sql: &mut dyn Sql, target: &Target<'_>, write: Write) -> Res
     let before = current.whole();
     let mut past = Vec::new();
     for step in current.steps(write, target.now)? {
-        past.extend(current.take(sql, target, step)?);
+        current.take(sql, target, step, &mut past)?;
     }
     current.check_len()?;
     let mut change = None;
@@ -103,7 +99,7 @@ pub(crate) fn write(sql: &mut dyn Sql, target: &Target<'_>, write: Write) -> Res
 }
 
 /// Stores past states, and drops what is too much or too old.
-fn remember(sql: &mut dyn Sql, target: &Target<'_>, past: Vec<(String, i64, String)>) -> Result<(), StoreError> {
+fn remember(sql: &mut dyn Sql, target: &Target<'_>, past: Vec<Past>) -> Result<(), StoreError> {
     let Target { app, thing, history, now } = target;
     if past.is_empty() || history.states == 0 {
         return Ok(());
@@ -112,7 +108,7 @@ fn remember(sql: &mut dyn Sql, target: &Target<'_>, past: Vec<(String, i64, Stri
     let mut seq = state_history::last_seq(sql, app, thing)?;
     let oldest = history.oldest(*now);
     let mut touched: Vec<String> = Vec::new();
-    for (alias, generated_at, state) in past {
+    for Past { alias, generated_at, state } in past {
         if generated_at >= oldest {
             seq += 1;
             let firmware_version = firmware_version.clone();
@@ -161,6 +157,31 @@ struct Step {
     generated_at: Option<i64>,
     fields: Map<String, Value>,
     is_patch: bool,
+}
+
+/// A state of an alias that becomes history.
+#[derive(Debug)]
+struct Past {
+    alias: String,
+    generated_at: i64,
+    /// A JSON object.
+    state: String,
+}
+
+/// What the state of `alias` was at the time `at`, with what this request has brought of earlier times.
+fn then(
+    sql: &mut dyn Sql,
+    target: &Target<'_>,
+    past: &[Past],
+    alias: &str,
+    at: i64,
+) -> Result<Map<String, Value>, StoreError> {
+    let stored = state_history::at(sql, target.app, target.thing, alias, at)?;
+    let stored_at = stored.as_ref().map_or(i64::MIN, |stored| stored.place.generated_at);
+    let brought = past.iter().rev().find(|past| past.alias == alias && past.generated_at >= stored_at);
+    let state = brought.map(|past| past.state.as_str()).or(stored.as_ref().map(|stored| stored.state.as_str()));
+    let Some(state) = state else { return Ok(Map::new()) };
+    serde_json::from_str(state).map_err(|_| StoreError::column(3, "a JSON object"))
 }
 
 impl Current {
@@ -262,13 +283,14 @@ impl Current {
         Ok(steps)
     }
 
-    /// Takes one state. Returns what becomes history of it: alias, time, state.
+    /// Takes one state, and adds what becomes history of it to `past`, in the order of the times.
     fn take(
         &mut self,
         sql: &mut dyn Sql,
         target: &Target<'_>,
         step: Step,
-    ) -> Result<Option<(String, i64, String)>, Failure> {
+        past: &mut Vec<Past>,
+    ) -> Result<(), Failure> {
         let Step { alias, generated_at, fields, is_patch } = step;
         let index = self.parts.iter().position(|part| part.alias == alias);
         let known = index.map(|index| &self.parts[index]);
@@ -279,15 +301,13 @@ impl Current {
             None if is_patch => return Err(alias_not_found(&alias)),
             _ if !is_patch => fields,
             Some(part) if is_latest => merged(part.state.clone(), fields),
-            _ if self.shape == Some(Shape::Flat) => return Ok(None),
-            _ => {
-                let then = state_history::at(sql, target.app, target.thing, &alias, generated_at)?;
-                let then = then.and_then(|then| serde_json::from_str(&then.state).ok()).unwrap_or_default();
-                merged(then, fields)
-            }
+            _ if self.shape == Some(Shape::Flat) => return Ok(()),
+            _ => merged(then(sql, target, past, &alias, generated_at)?, fields),
         };
-        let text = check_part(&alias, &state)?;
-        let past = (self.shape == Some(Shape::Traits)).then(|| (alias.clone(), generated_at, text.clone()));
+        let text = limits::check_part(&alias, &state)?;
+        if self.shape == Some(Shape::Traits) {
+            past.push(Past { alias: alias.clone(), generated_at, state: text.clone() });
+        }
         match index {
             Some(index) if is_latest => {
                 let part = &mut self.parts[index];
@@ -295,20 +315,19 @@ impl Current {
             }
             Some(_) => {}
             None => {
-                check_alias(self.shape, &alias)?;
-                if self.parts.len() == MAX_ALIASES {
-                    return Err(Failure::invalid(format!("A thing has at most {MAX_ALIASES} aliases")));
+                if self.shape == Some(Shape::Traits) {
+                    limits::check_new_alias(&alias, self.parts.len())?;
                 }
                 self.parts.push(Part { alias, state, generated_at, to_store: Some(text), is_new_alias: true });
             }
         }
-        Ok(past)
+        Ok(())
     }
 
     /// All aliases together are one state in `GET …/states`.
     fn check_len(&self) -> Result<(), Failure> {
         match (self.shape, self.whole()) {
-            (Some(Shape::Traits), Some(ThingState::Traits(states))) => check(&states, 0).map(drop),
+            (Some(Shape::Traits), Some(ThingState::Traits(states))) => limits::check(&states, 0).map(drop),
             _ => Ok(()),
         }
     }
@@ -362,27 +381,144 @@ pub(crate) fn alias_not_found(alias: &str) -> Failure {
     Failure::new(ErrorCode::TraitAliasNotFound, format!("Trait alias {alias} not found"))
 }
 
-fn check_alias(shape: Option<Shape>, alias: &str) -> Result<(), Failure> {
-    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    if shape == Some(Shape::Flat) || (1..=MAX_ALIAS_LEN).contains(&alias.len()) && alias.bytes().all(is_fine) {
-        return Ok(());
-    }
-    Err(Failure::invalid(format!("An alias is 1 to {MAX_ALIAS_LEN} letters, digits, `_`, `-` or `.`")))
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
 
-/// Checks one state, and writes it as text. That of an alias stands deeper in an answer: in a group of the history.
-fn check_part(alias: &str, state: &Map<String, Value>) -> Result<String, Failure> {
-    check(state, if alias.is_empty() { 0 } else { 2 })
-}
+    use super::*;
+    use crate::cloud::store::{Bounds, SqliteStore, Store};
 
-fn check(state: &impl Serialize, depth: usize) -> Result<String, Failure> {
-    let text = serde_json::to_string(state).map_err(Failure::internal)?;
-    if text.len() > MAX_STATE_LEN {
-        return Err(Failure::invalid(format!("The state is longer than {MAX_STATE_LEN} bytes")));
+    const ALIASES: [&str; 2] = ["Lamp", "Fan"];
+
+    /// One request: whether it is in bulk, whether it patches, and states: alias, time, a field, its value.
+    #[derive(Debug, Clone)]
+    struct Request {
+        is_bulk: bool,
+        is_patch: bool,
+        states: Vec<(usize, i64, char, u8)>,
     }
-    let (printed, max) = (answer::printed_len(state, depth), answer::MAX_LEN - 256 * depth);
-    if printed > max {
-        return Err(Failure::invalid(format!("The state takes {printed} bytes in an answer, more than {max}")));
+
+    fn request() -> impl Strategy<Value = Request> {
+        let state = (0..ALIASES.len(), 0..12_i64, prop_oneof![Just('a'), Just('b')], any::<u8>());
+        (any::<bool>(), any::<bool>(), prop::collection::vec(state, 1..5))
+            .prop_map(|(is_bulk, is_patch, states)| Request { is_bulk, is_patch, states })
     }
-    Ok(text)
+
+    fn fields(field: char, value: u8) -> Map<String, Value> {
+        [(field.to_string(), value.into())].into_iter().collect()
+    }
+
+    impl Request {
+        fn write(&self) -> Write {
+            if self.is_bulk {
+                let states = self.states.iter().map(|(alias, at, field, value)| TimedState {
+                    generated_at: *at,
+                    payload: [(ALIASES[*alias].to_owned(), fields(*field, *value).into())].into_iter().collect(),
+                });
+                return if self.is_patch { Write::BulkPatch(states.collect()) } else { Write::Bulk(states.collect()) };
+            }
+            let mut states = TraitStates::default();
+            for (alias, _, field, value) in &self.states[..1] {
+                states.insert(ALIASES[*alias], fields(*field, *value));
+            }
+            if self.is_patch { Write::PatchTraits(states) } else { Write::Traits(states) }
+        }
+    }
+
+    /// Every state of every alias, in the order in which they came, and no thought for cost.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    struct Naive([Vec<(i64, Map<String, Value>)>; 2]);
+
+    impl Naive {
+        /// The state at `at`: of the latest of the times up to then the one that came last.
+        fn at(&self, alias: usize, at: i64) -> Option<(i64, Map<String, Value>)> {
+            let mut found = None::<&(i64, Map<String, Value>)>;
+            for one in self.0[alias].iter().filter(|(when, _)| *when <= at) {
+                if found.is_none_or(|(when, _)| one.0 >= *when) {
+                    found = Some(one);
+                }
+            }
+            found.cloned()
+        }
+
+        fn with(mut self, request: &Request, now: i64) -> Option<Self> {
+            let mut states = request.states.clone();
+            if request.is_bulk {
+                states.sort_by_key(|state| state.1.min(now));
+            } else {
+                states.truncate(1);
+            }
+            for (alias, at, field, value) in states {
+                let at = if request.is_bulk { at.min(now) } else { now };
+                let mut state = if request.is_patch {
+                    if self.0[alias].is_empty() {
+                        return None;
+                    }
+                    self.at(alias, at).map(|(_, state)| state).unwrap_or_default()
+                } else {
+                    Map::new()
+                };
+                state.insert(field.to_string(), value.into());
+                self.0[alias].push((at, state));
+            }
+            Some(self)
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn states_are_what_a_naive_account_of_all_of_them_says(requests in prop::collection::vec(request(), 1..8)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let bounds = Bounds { queue: 10, writes_per_commit: 10 };
+            let store: Box<dyn Store> = Box::new(SqliteStore::in_memory(bounds, 0).expect("opens"));
+            let (app, thing) = (AppId::new("app").expect("valid"), ThingId::new("th.1").expect("valid"));
+            let mut naive = Naive::default();
+            for (request, now) in requests.iter().zip(4..) {
+                let (wanted, app, thing) = (request.write(), app.clone(), thing.clone());
+                let write = move |sql: &mut dyn Sql| {
+                    let target = Target { app: &app, thing: &thing, history: StateHistory::default(), now };
+                    write(sql, &target, wanted)
+                };
+                let written = runtime.block_on(store.write(write));
+                match naive.clone().with(request, now) {
+                    Some(after) => {
+                        prop_assert_eq!(written.map(|written| written.is_first).ok(), Some(naive == Naive::default()));
+                        naive = after;
+                    }
+                    None => prop_assert!(written.is_err(), "{:?}", written),
+                }
+            }
+            let found = runtime.block_on(store.read(move |sql: &mut dyn Sql| {
+                let begin = Place { generated_at: 0, seq: 0 };
+                let mut history = Vec::new();
+                for alias in ALIASES {
+                    history.push(state_history::page(sql, &app, &thing, alias, begin, i64::MAX, 1_000)?);
+                }
+                Ok::<_, StoreError>((read(sql, &app, &thing)?, history))
+            }));
+            let (state, history) = found.expect("readable");
+            let mut expected = serde_json::Map::new();
+            for (index, alias) in ALIASES.iter().enumerate() {
+                if let Some((_, state)) = naive.at(index, i64::MAX) {
+                    expected.insert((*alias).to_owned(), state.into());
+                }
+                let mut in_order = naive.0[index].clone();
+                in_order.sort_by_key(|(at, _)| *at);
+                let shown: Vec<_> = history[index]
+                    .iter()
+                    .map(|past| (past.place.generated_at, serde_json::from_str(&past.state).expect("an object")))
+                    .collect();
+                prop_assert_eq!(&shown, &in_order, "{}", alias);
+            }
+            let state = match state {
+                None => json!({}),
+                Some(ThingState::Traits(states)) => serde_json::to_value(states).expect("plain"),
+                Some(ThingState::Flat(state)) => panic!("{state:?}"),
+            };
+            prop_assert_eq!(state, Value::Object(expected));
+            store.close();
+        }
+    }
 }
