@@ -44,7 +44,7 @@ impl IdPage {
 
     /// The rows that the page shows, of `rows`, which are one more than [`limit`](Self::limit) where there are so many, each
     /// with its id; and the key of the page behind them. A page ends early rather than grow beyond
-    /// [`answer::MAX_LEN`](super::answer::MAX_LEN), but shows one row at least.
+    /// [`answer::MAX_LEN`], but shows one row at least.
     pub(crate) fn cut(&self, rows: impl IntoIterator<Item = (String, Value)>) -> (Vec<Value>, Option<String>) {
         let (mut shown, mut len, mut last) = (Vec::new(), 0, None);
         for (id, row) in rows {
