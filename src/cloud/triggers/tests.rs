@@ -542,10 +542,11 @@ fn virtual_clock() -> Clock {
 /// of its own.
 async fn standing<T>(future: impl Future<Output = T>) -> T {
     let (go_on, wait) = std::sync::mpsc::channel::<()>();
-    let holds = tokio::task::spawn_blocking(move || drop(wait.recv()));
+    // Ends with an error when the sender is dropped, which is what it waits for.
+    let holds = tokio::task::spawn_blocking(move || wait.recv().is_err());
     let done = future.await;
     drop(go_on);
-    holds.await.expect("no panic");
+    assert!(holds.await.expect("no panic"));
     done
 }
 
