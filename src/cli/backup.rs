@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use crate::admin::password;
 use crate::cli::exit::Failure;
 use crate::cli::{local_ca, output};
 use crate::client::causes::with_causes;
@@ -14,7 +15,7 @@ use crate::cloud::{self, BackupError};
 ///
 /// The copy has everything that was answered before the command began, is checked from end to end, and is on the disk when the
 /// command ends; if it fails, nothing is left. It is a data directory itself, as secret as the first one: things, users,
-/// tokens and the key of the endpoints' passwords are in it, and the local certificate authority if there is one.
+/// tokens and the key of the endpoints' passwords are in it, and the local certificate authority and the admin page's password if there are.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   thingif backup --data /var/lib/thingif --to /backup/thingif-$(date +%F)
@@ -35,8 +36,9 @@ pub(crate) struct Backup {
 impl Backup {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let authority = local_ca::FILES.map(|name| Path::new("tls").join(name));
-        let authority: Vec<&Path> = authority.iter().map(PathBuf::as_path).collect();
-        let made = cloud::backup(&self.data, &self.to, &authority).map_err(|error| {
+        let page = PathBuf::from(password::FILE);
+        let besides: Vec<&Path> = authority.iter().chain([&page]).map(PathBuf::as_path).collect();
+        let made = cloud::backup(&self.data, &self.to, &besides).map_err(|error| {
             let failure = Failure::other(with_causes(&error));
             match error {
                 BackupError::NoDatabase { .. } => {

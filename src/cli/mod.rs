@@ -4,6 +4,7 @@
 //! a number of its own, 2 usage, 6 name not resolved, 7 cannot connect, 22 status ≥ 400 with `--fail`, 23 standard output
 //! is closed, 28 timed out, 35 TLS, 60 certificate, 67 login refused.
 
+mod admin;
 mod admin_file;
 mod advertise_arg;
 mod app;
@@ -11,6 +12,7 @@ mod app_args;
 mod backup;
 mod call;
 mod call_failure;
+mod config_file;
 mod connection_lock;
 mod credential_file;
 mod credential_vault;
@@ -51,7 +53,7 @@ mod user;
 
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
 
 use exit::Failure;
 
@@ -85,6 +87,7 @@ enum Verb {
     Listen(listen::Listen),
     Forget(forget::Forget),
     App(app::App),
+    Admin(admin::Admin),
     User(user::User),
     Thing(thing::Thing),
     Backup(backup::Backup),
@@ -94,7 +97,10 @@ enum Verb {
 
 /// Reads the command line, does what it says, and gives the exit status.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(failure) => return failure.report(),
+    };
     logging::init(cli.verbose);
     let done = match &cli.verb {
         Verb::Demo(verb) => wait_for(verb.run()),
@@ -104,6 +110,7 @@ pub fn main() -> ExitCode {
         Verb::Listen(verb) => wait_for(verb.run()),
         Verb::Forget(verb) => wait_for(verb.run()),
         Verb::App(verb) => wait_for(verb.run()),
+        Verb::Admin(verb) => verb.run(),
         Verb::User(verb) => wait_for(verb.run()),
         Verb::Thing(verb) => wait_for(verb.run()),
         Verb::Backup(verb) => verb.run(),
@@ -114,6 +121,19 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// The command line, and with it the file of settings that it names.
+fn parse() -> Result<Cli, Failure> {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let Some((completed, file)) = config_file::complete(&Cli::command(), &arguments)? else {
+        return Ok(Cli::parse_from(arguments));
+    };
+    Cli::try_parse_from(completed).map_err(|error| {
+        let said = error.to_string();
+        let said = said.trim_start_matches("error: ").trim_end();
+        Failure::usage(said).advise(format_args!("The settings in {} count as flags.", file.display()))
+    })
 }
 
 /// Runs a verb that does more than one thing at once.
@@ -134,7 +154,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 }

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 use http::HeaderValue;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::admin::password::{self, Password};
 use crate::cli::advertise_arg::AdvertiseArg;
 use crate::cli::app_args::{self, AppArg};
 use crate::cli::exit::Failure;
 use crate::cli::listen_address::ListenAddress;
 use crate::cli::output;
-use crate::cli::secret_input::Unquoted;
+use crate::cli::secret_input::{self, Unquoted};
 use crate::cli::server::{Server, Sockets};
 use crate::cli::server_tls::ServerTls;
 use crate::cloud::{self, AllowedOrigins, Location, StateHistory};
@@ -28,20 +30,29 @@ use crate::secret::Secret;
   thingif serve --app demo:$(openssl rand -hex 16)
   thingif serve --data /var/lib/thingif --apps-file /etc/thingif/apps --admin 9470 --mqtt 0.0.0.0:1883 --mqtts 0.0.0.0:8883 \\
       --http off --https 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem --advertise iot.example.org
+  thingif serve --config /etc/thingif/thingif.toml
   thingif serve --app demo:KEY --http 0 --mqtt 0 --https off --mqtts off --ws off --wss off")]
 pub(crate) struct Serve {
+    /// Settings from a TOML file: flags by their names, without the dashes. What is given otherwise goes before them.
+    #[arg(long, value_name = "FILE", env = "THINGIF_CONFIG")]
+    #[allow(dead_code, reason = "read before the flags are")]
+    config: Option<PathBuf>,
     /// Keep everything in this directory. Default: in memory, forgotten at the end.
     #[arg(long, value_name = "DIR", env = "THINGIF_DATA")]
     data: Option<PathBuf>,
     /// An application and its key, besides those that `thingif app create` made in --data. Repeatable. Without :KEY the key is
     /// taken from THINGIF_APP_KEY.
-    #[arg(long = "app", value_name = "ID[:KEY]", required_unless_present_any = ["apps_file", "data"], value_parser = Unquoted::<AppArg>::default())]
+    #[arg(long = "app", value_name = "ID[:KEY]", required_unless_present_any = ["apps_file", "data", "config"], value_parser = Unquoted::<AppArg>::default())]
     apps: Vec<AppArg>,
     /// Applications from a file, one ID:KEY a line.
     #[arg(long, value_name = "FILE")]
     apps_file: Option<PathBuf>,
     #[command(flatten)]
     addresses: Addresses,
+    /// The password of the admin page, from a file. Default: what `thingif admin password` has set in --data; nobody is let in
+    /// without one.
+    #[arg(long, value_name = "FILE")]
+    admin_password_file: Option<PathBuf>,
     /// What things are told to connect to, where that is not the address they came to: HOST, and ports that differ.
     #[arg(long, value_name = "HOST[,tcp=PORT,ssl=PORT,ws=PORT,wss=PORT]")]
     advertise: Option<AdvertiseArg>,
@@ -94,7 +105,8 @@ struct Addresses {
     /// MQTT over WebSocket over TLS.
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:12473")]
     wss: ListenAddress,
-    /// For operators: /healthz and /metrics, without a login and without TLS. Keep it on loopback, or in a network of theirs.
+    /// For operators: a page with a login, /healthz and /metrics without one, all without TLS. Keep it on loopback, or in a
+    /// network of theirs.
     #[arg(long, value_name = "ADDR|off", default_value = "off")]
     admin: ListenAddress,
 }
@@ -144,14 +156,23 @@ impl Serve {
             ..cloud::Options::default()
         };
         let config = tls.as_ref().map(ServerTls::config);
-        let server = Server::open(options, sockets, config).await.map_err(|failure| {
+        let mut server = Server::open(options, sockets, config).await.map_err(|failure| {
             failure.advise("Another `thingif serve` may use this --data, or its directory may not be writable.")
         })?;
+        if let Some(file) = &self.admin_password_file {
+            let hash = password::hash(&secret_input::read("password", file)?).map_err(Failure::usage)?;
+            server.set_password(Password::Hash(hash));
+        }
         if !server.has_apps() {
             eprintln!("thingif: there is no application yet: `thingif app create --data DIR` makes one (see --admin)");
         }
         output::json_line(&ready)?;
-        server.run(signals.until_stop(tls.as_ref())).await
+        tell_service_manager(&[NotifyState::Ready]);
+        let stop = async {
+            signals.until_stop(tls.as_ref()).await;
+            tell_service_manager(&[NotifyState::Stopping]);
+        };
+        server.run(stop).await
     }
 
     fn read_apps(&self) -> Result<Vec<(AppId, Secret<String>)>, Failure> {
@@ -183,6 +204,13 @@ impl Serve {
             }
         };
         tls.map(Some)
+    }
+}
+
+/// Tells systemd, or whatever else has given this process a `NOTIFY_SOCKET`.
+fn tell_service_manager(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the service manager was not told");
     }
 }
 

@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::admin::Admin;
+use crate::admin::password::{self, Password};
+use crate::admin::{Access, Admin};
 use crate::cli::admin_file::AdminFile;
 use crate::cli::advertise_arg::AdvertiseArg;
 use crate::cli::exit::Failure;
@@ -105,6 +106,7 @@ pub(crate) struct Server {
     tls: Option<Arc<ServerConfig>>,
     started: SystemTime,
     admin_file: Option<AdminFile>,
+    password: Option<Password>,
 }
 
 impl Server {
@@ -121,6 +123,7 @@ impl Server {
             Location::Dir(directory) => Some(directory.clone()),
             Location::Memory => None,
         };
+        let password = directory.as_ref().map(|directory| Password::File(directory.join(password::FILE)));
         let opened = tokio::task::spawn_blocking(move || Cloud::open(options, pusher)).await;
         match opened.map_err(|error| Failure::other(format_args!("the cloud did not open: {error}")))? {
             Ok(cloud) => {
@@ -129,10 +132,15 @@ impl Server {
                     (Some(directory), Some(address)) => Some(AdminFile::write(&directory, address)?),
                     _ => None,
                 };
-                Ok(Self { cloud, registry, sockets, tls, started, admin_file })
+                Ok(Self { cloud, registry, sockets, tls, started, admin_file, password })
             }
             Err(error) => Err(Failure::other(with_causes(&error))),
         }
+    }
+
+    /// Lets people in to the admin page with this password, whatever the data directory says.
+    pub(crate) fn set_password(&mut self, password: Password) {
+        self.password = Some(password);
     }
 
     /// Whether there is an application to serve.
@@ -142,7 +150,7 @@ impl Server {
 
     /// Serves until `stop` resolves, or a listener fails; then answers what is under way and closes the store.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let Self { cloud, registry, sockets, tls, started, admin_file } = self;
+        let Self { cloud, registry, sockets, tls, started, admin_file, password } = self;
         let (stopping, stopped) = watch::channel(());
         let until_stopped = |mut stopped: watch::Receiver<()>| async move { drop(stopped.changed().await) };
         let alone = cloud.clone();
@@ -154,12 +162,8 @@ impl Server {
             }
         }
         if let Some(listener) = sockets.admin {
-            let admin = Admin::new(
-                cloud.clone(),
-                registry.clone(),
-                started,
-                admin_file.as_ref().map(|file| file.token.clone()),
-            );
+            let token = admin_file.as_ref().map(|file| file.token.clone());
+            let admin = Admin::new(cloud.clone(), registry.clone(), started, Access { token, password });
             tasks.spawn(admin.serve(listener, until_stopped(stopped.clone())));
         }
         let edge = Edge::new(cloud.service(), cloud.clone(), registry, edge::Config::default());

@@ -20,6 +20,7 @@ use super::caller::Caller;
 use super::failure::Failure;
 use super::http::Accepted;
 use super::object::Object;
+use super::operator::Operator;
 use super::store::{Sql, StoreError, end_nodes, things, tokens};
 use super::token::TokenHash;
 use crate::edge::Peer;
@@ -56,6 +57,8 @@ pub(crate) struct Call {
 pub(crate) enum Authorization {
     /// There is none.
     Absent,
+    /// None, and none is needed: the request is this program's own.
+    Operator,
     /// `Bearer`, in any letter case.
     Bearer(TokenHash),
     /// `Basic`, in any letter case: an application id and a key.
@@ -108,6 +111,7 @@ impl Call {
     /// 401 without a token, 403 with one that is not of this application.
     pub(crate) fn caller(&self, sql: &mut dyn Sql) -> Result<Caller, Failure> {
         match &self.authorization {
+            Authorization::Operator => Ok(Caller::Admin),
             Authorization::Bearer(hash) => {
                 tokens::caller(sql, &self.app, hash, self.now)?.ok_or_else(Failure::wrong_token)
             }
@@ -176,7 +180,10 @@ impl FromRequestParts<Cloud> for Call {
         let Path(params) = Path::<HashMap<String, String>>::from_request_parts(parts, cloud)
             .await
             .map_err(|_| Failure::invalid("The path is not UTF-8 once percent-decoded"))?;
-        let authorization = Authorization::read(&parts.headers)?;
+        let authorization = match parts.extensions.get::<Operator>() {
+            Some(Operator) => Authorization::Operator,
+            None => Authorization::read(&parts.headers)?,
+        };
         let peer = parts.extensions.get::<Peer>();
         let accepted = parts.extensions.get::<ConnectInfo<Accepted>>().map(|ConnectInfo(accepted)| accepted);
         let remote = peer.map(|peer| peer.remote).or(accepted.map(|accepted| accepted.remote));

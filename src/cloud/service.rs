@@ -56,7 +56,7 @@ impl Service<Request<Bytes>> for CloudService {
     }
 }
 
-async fn whole(response: HttpResponse) -> Response<Bytes> {
+pub(super) async fn whole(response: HttpResponse) -> Response<Bytes> {
     let (parts, body) = response.into_parts();
     match Limited::new(body, MAX_ANSWER).collect().await {
         Ok(collected) => Response::from_parts(parts, collected.to_bytes()),

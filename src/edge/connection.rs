@@ -301,6 +301,7 @@ impl<W: Wire, S: Backend> Connection<W, S> {
             self.in_flight -= 1;
             self.staged_bytes -= answer.size();
             let Answer { topic, frame } = answer;
+            self.live.registry.taps().show(false, &self.peer.client_id, &topic, &frame);
             if !publish(&mut self.output, &topic, &frame) {
                 self.live.registry.counters().undeliverable_answers.add();
             }

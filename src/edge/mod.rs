@@ -66,6 +66,7 @@ mod rate;
 mod registry;
 mod session;
 mod socket;
+mod tap;
 mod websocket;
 mod wire;
 
@@ -78,3 +79,4 @@ pub use push::{PushOutcome, Pusher};
 pub use registry::{Backlog, Connections, Registry};
 #[cfg(feature = "cloud")]
 pub(crate) use socket::{KEEP_ALIVE, prepare};
+pub use tap::{Passed, Seen, Tap};

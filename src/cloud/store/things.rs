@@ -125,6 +125,16 @@ pub(crate) fn of_owner(
     rows.into_iter().map(thing).collect()
 }
 
+/// At most `limit` things of `app`, in the order of their thing ids, from behind `after` on.
+pub(crate) fn of_app(sql: &mut dyn Sql, app: &AppId, after: &str, limit: i64) -> Result<Vec<Thing>, StoreError> {
+    let rows = sql.query(
+        "SELECT thing_id, vendor_thing_id, thing_type, firmware_version, layout_position, properties, created_at, \
+         modified_at FROM things WHERE app_id = $1 AND thing_id > $2 ORDER BY thing_id LIMIT $3",
+        &[app.as_str().into(), after.into(), limit.into()],
+    )?;
+    rows.into_iter().map(thing).collect()
+}
+
 fn thing(mut row: Row) -> Result<Thing, StoreError> {
     Ok(Thing {
         thing_id: ThingId::new(row.text(0)?).map_err(|_| StoreError::column(0, "a thing id"))?,

@@ -26,6 +26,8 @@ impl<W: Wire, S: Backend> Connection<W, S> {
                     self.live.registry.counters().ignored.add();
                 }
                 if self.acknowledge(publish.qos, publish.id)? {
+                    let taps = self.live.registry.taps();
+                    taps.show(true, &self.peer.client_id, &publish.topic, &publish.payload);
                     let verdict = intake::judge(
                         &self.peer,
                         publish.topic.clone(),
@@ -178,7 +180,8 @@ impl<W: Wire, S: Backend> Connection<W, S> {
     }
 
     /// Writes a push that the session has counted among what is held.
-    pub(super) fn push(&mut self, payload: &[u8]) {
+    pub(super) fn push(&mut self, payload: &Bytes) {
+        self.live.registry.taps().show(false, &self.peer.client_id, &self.pushes, payload);
         self.held += payload.len();
         if !publish(&mut self.output, &self.pushes, payload) {
             self.live.registry.counters().pushes_dropped.add();
