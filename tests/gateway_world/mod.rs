@@ -224,40 +224,46 @@ impl Service {
         page
     }
 
-    /// Takes a call, and says what it is answered with, and when.
+    /// Takes a call as a frame, and says what it is answered with, and when.
     fn hear(&mut self, request: &Publish) -> Option<(Publish, Duration)> {
         let decoded = frame::decode_request(&request.topic, request.payload.clone()).expect("a request frame");
+        let (mut response, delay) = self.respond(&decoded, request.payload.clone())?;
+        response.headers_mut().insert(REQUEST_ID, decoded.headers()[REQUEST_ID].clone());
+        Some((answer(request, &response), delay))
+    }
+
+    /// Takes a call, and says what it is answered with, and when.
+    pub(crate) fn respond(&mut self, request: &Request<Bytes>, frame: Bytes) -> Option<(Response<Bytes>, Duration)> {
         let header = |name: &str| {
-            decoded.headers().get(name).map_or(String::new(), |value| value.to_str().expect("text").to_owned())
+            request.headers().get(name).map_or(String::new(), |value| value.to_str().expect("text").to_owned())
         };
         let token = header("authorization").strip_prefix("Bearer ").expect("a bearer token").to_owned();
-        let path = decoded.uri().path().strip_prefix("/thing-if/apps/c1k9abcdef12").expect("of this app").to_owned();
-        let query = decoded.uri().query();
-        let call = format!("{} {path}{}", decoded.method(), query.map(|q| format!("?{q}")).unwrap_or_default());
+        let path = request.uri().path().strip_prefix("/thing-if/apps/c1k9abcdef12").expect("of this app").to_owned();
+        let query = request.uri().query();
+        let call = format!("{} {path}{}", request.method(), query.map(|q| format!("?{q}")).unwrap_or_default());
         self.heard.push(Heard {
             call: call.clone(),
             token: token.clone(),
             content_type: header("content-type"),
-            body: String::from_utf8(decoded.body().to_vec()).expect("UTF-8"),
-            frame: request.payload.clone(),
+            body: String::from_utf8(request.body().to_vec()).expect("UTF-8"),
+            frame,
         });
         let scripted = self.script.iter().position(|(begin, _)| call.starts_with(begin.as_str()));
         let said = scripted.and_then(|at| self.script.remove(at)).map(|(_, said)| said);
         let (delay, (status, body)) = match said {
             Some(Said::Nothing) => return None,
             Some(Said::Status(status, code)) => (Duration::ZERO, error(status, code)),
-            Some(Said::After(delay)) => (delay, self.answer(&path, query, &decoded, &token)),
-            None => (Duration::ZERO, self.answer(&path, query, &decoded, &token)),
+            Some(Said::After(delay)) => (delay, self.answer(&path, query, request, &token)),
+            None => (Duration::ZERO, self.answer(&path, query, request, &token)),
         };
         let mut response = Response::new(if body.is_null() { Bytes::new() } else { body.to_string().into() });
         *response.status_mut() = status.try_into().expect("a status");
         let headers = response.headers_mut();
-        headers.insert(REQUEST_ID, decoded.headers()[REQUEST_ID].clone());
         headers.insert("date", "Sun, 09 Sep 2001 01:46:40 GMT".parse().expect("a date"));
         if status == 503 {
             headers.insert("retry-after", "3".parse().expect("a number"));
         }
-        Some((answer(request, &response), delay))
+        Some((response, delay))
     }
 }
 
