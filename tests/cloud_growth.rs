@@ -132,7 +132,7 @@ impl World {
         let path = format!("/thing-if/apps/{APP}/targets/thing:{thing_id}/commands");
         assert_eq!(http.call("POST", &path, token, &command.to_string()).await.status, 201);
         assert_eq!(client.publication().await.0, topic);
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             client.send(Packet::Disconnect).await;
         } else {
             client.request(&states, format!("GET\n{head}\n\n")).await; // whose answer finds nobody

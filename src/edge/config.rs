@@ -39,6 +39,9 @@ pub struct Config {
     /// Requests of all connections together, those included whose device has gone; more are answered with 503.
     /// Default 65,536.
     pub max_in_flight_total: usize,
+    /// The bytes that those requests may hold, their frames and twice their topics; a request beyond it is answered with 503.
+    /// Default 256 MiB.
+    pub max_in_flight_bytes_total: usize,
     /// QoS 2 packet identifiers that a client may leave without PUBREL; one more ends the connection. Default 256,
     /// at most 65,535 by the protocol; 2 bytes each.
     pub max_unreleased: usize,
@@ -79,6 +82,7 @@ impl Default for Config {
             max_waiting: 2_048,
             max_waiting_bytes: 1024 * 1024,
             max_in_flight_total: 65_536,
+            max_in_flight_bytes_total: 256 * 1024 * 1024,
             max_unreleased: 256,
             push_queue: 64,
             max_dropped_pushes: 64,

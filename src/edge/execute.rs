@@ -4,7 +4,6 @@ use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -50,7 +49,7 @@ pub(super) async fn run_lane<S: Backend>(
     // Answers left since the connection was last woken.
     let mut left = 0;
     loop {
-        let Job { topic, request_id, request, .. } = job;
+        let Job { topic, request_id, request, size } = job;
         live.registry.counters().requests.add();
         let response = {
             let mut call = pin!(execute(service.clone(), request, &live));
@@ -65,7 +64,7 @@ pub(super) async fn run_lane<S: Backend>(
             .await
         };
         let answer = Answer { topic, frame: answer::encode(response, request_id) };
-        live.in_flight.fetch_sub(1, Ordering::Relaxed);
+        live.end(size);
         if session.answer(answer) {
             left += 1;
         } else {

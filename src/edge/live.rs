@@ -1,7 +1,7 @@
 //! What all connections of one edge share, and the connections that are open.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -15,7 +15,9 @@ pub(super) struct Live {
     pub(super) config: Config,
     pub(super) registry: Registry,
     /// Requests accepted and not yet executed, over all connections.
-    pub(super) in_flight: AtomicUsize,
+    in_flight: AtomicUsize,
+    /// The bytes that they hold.
+    in_flight_bytes: AtomicUsize,
     sessions: Mutex<HashMap<ConnectionId, Arc<Session>>>,
     /// Every task of the edge holds a receiver, so that shutdown can wait for the last one.
     tasks: watch::Sender<()>,
@@ -31,9 +33,30 @@ impl Live {
             config,
             registry,
             in_flight: AtomicUsize::new(0),
+            in_flight_bytes: AtomicUsize::new(0),
             sessions: Mutex::default(),
             tasks: watch::Sender::new(()),
         }
+    }
+
+    /// Whether all connections together may have a request of `size` bytes more. Those that ask at the same time may go over
+    /// by one each.
+    pub(super) fn has_room(&self, size: usize) -> bool {
+        let bytes = self.in_flight_bytes.load(Ordering::Relaxed).saturating_add(size);
+        self.in_flight.load(Ordering::Relaxed) < self.config.max_in_flight_total
+            && bytes <= self.config.max_in_flight_bytes_total
+    }
+
+    /// A request of `size` bytes was accepted.
+    pub(super) fn begin(&self, size: usize) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.in_flight_bytes.fetch_add(size, Ordering::Relaxed);
+    }
+
+    /// It was executed.
+    pub(super) fn end(&self, size: usize) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight_bytes.fetch_sub(size, Ordering::Relaxed);
     }
 
     pub(super) fn task(&self) -> Task {

@@ -1,7 +1,6 @@
 //! What each packet of a client does.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response};
@@ -112,9 +111,9 @@ impl<W: Wire, S: Backend> Connection<W, S> {
 
     /// Hands a request to the service, behind those of the same path.
     fn submit(&mut self, job: Job, lane: LaneKey) {
-        let (config, total) = (&self.live.config, &self.live.in_flight);
-        let enqueued = if total.load(Ordering::Relaxed) < config.max_in_flight_total {
-            self.session.enqueue(lane, job, config)
+        let size = job.size;
+        let enqueued = if self.live.has_room(size) {
+            self.session.enqueue(lane, job, &self.live.config)
         } else {
             Enqueued::Full(job)
         };
@@ -122,7 +121,7 @@ impl<W: Wire, S: Backend> Connection<W, S> {
             self.live.registry.counters().overloaded_requests.add();
             return self.answer(&job.topic, answer::overloaded(), job.request_id);
         }
-        total.fetch_add(1, Ordering::Relaxed);
+        self.live.begin(size);
         self.in_flight += 1;
         if let Enqueued::First(first) = enqueued {
             let (service, session) = (self.service.clone(), Arc::clone(&self.session));
