@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use scripted_edge::{Scripted, assigned, echo, in_memory, service, start, start_with};
+use raw_mqtt::Client;
+use scripted_edge::{Scripted, assigned, echo, in_memory, service, start, start_with, until};
 use thingif::edge::{Config, Edge, Registry};
+use thingif::mqtt::packet::Packet;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
@@ -64,6 +66,35 @@ async fn beyond_its_rate_a_connection_is_told_when_to_come_back_and_nobody_else_
     assert_eq!(busy.answer().await.status, "429", "and not before, whatever else is wrong");
     let metrics = registry.metrics();
     assert_eq!((metrics.throttled_requests, metrics.requests, metrics.foreign_publishes), (4, 6, 1));
+}
+
+#[tokio::test]
+async fn beyond_so_many_connections_the_next_one_is_closed_and_those_there_are_stay() {
+    let mut config = Config::default();
+    config.max_connections = 2;
+    let edge = start_with(echo(), config).await;
+    let mut device = edge.assigned("device").await;
+    let stranger = Client::dial(edge.address).await; // says nothing, and counts
+    until("accepted", || edge.registry.metrics().accepted == 2).await;
+    let mut third = Client::dial(edge.address).await;
+    third.expect_end().await;
+    device.ping().await;
+    assert_eq!((edge.registry.metrics().turned_away, edge.registry.metrics().accepted), (1, 2));
+    drop(stranger);
+    until("it has gone", || edge.registry.metrics().not_connected == 1).await;
+    // The place is free a moment after the end is counted.
+    let again = async {
+        loop {
+            let mut fourth = Client::dial(edge.address).await;
+            let connect = fourth.encode(&Packet::Connect(Box::new(assigned("fourth"))));
+            let _ = fourth.try_send_bytes(&connect).await; // it may have been closed already
+            match fourth.receive().await {
+                Some(packet) => break packet,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    assert!(matches!(again.await, Packet::ConnAck { code: 0, .. }));
 }
 
 #[tokio::test]

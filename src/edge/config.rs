@@ -16,6 +16,11 @@ pub struct Config {
     /// [`Directory`](super::Directory) to judge it. Default 10 s. Short times cost devices on slow radio their TLS handshake; long
     /// ones leave sockets to strangers.
     pub connect_timeout: Duration,
+    /// Connections at once, those without a CONNECT included; one more is accepted and closed, and counted as
+    /// [`turned_away`](super::Metrics::turned_away), so that it does not wait in vain and the process keeps descriptors for
+    /// everything else. Default 100,000: set it below the system's limit on open files. Does not bind
+    /// [`Edge::serve_stream`](super::Edge::serve_stream).
+    pub max_connections: usize,
     /// The largest frame (payload of a PUBLISH), in bytes; more is answered with 413. Default 64 KiB. (`wire` §8)
     pub max_frame: usize,
     /// The largest payload that is skipped after that answer, in bytes; more ends the connection. Default 1 MiB.
@@ -74,6 +79,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
+            max_connections: 100_000,
             max_frame: 64 * 1024,
             max_skip: 1024 * 1024,
             max_request_burst: 10_000,

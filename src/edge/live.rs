@@ -76,6 +76,11 @@ impl Live {
         Place { live: Arc::clone(self), session, _task: self.task() }
     }
 
+    /// How many sessions are open.
+    pub(super) fn len(&self) -> usize {
+        self.sessions().len()
+    }
+
     /// Does `what` to every open session.
     pub(super) fn each(&self, what: impl Fn(&Session)) {
         let sessions: Vec<_> = self.sessions().values().map(Arc::clone).collect();

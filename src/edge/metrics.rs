@@ -28,6 +28,9 @@ macro_rules! counters {
 counters! {
     /// Sockets accepted.
     accepted,
+    /// Sockets closed at once because there were
+    /// [`Config::max_connections`](super::Config::max_connections) already.
+    turned_away,
     /// `accept` failed: out of file descriptors, mostly.
     accept_errors,
     /// Connections that ended before a complete CONNECT: handshake failed, timed out, or something else than MQTT.
