@@ -30,6 +30,7 @@ mod onboard;
 mod output;
 mod owner;
 mod request_args;
+mod route_args;
 mod secret_input;
 mod serve;
 mod server;
@@ -37,7 +38,6 @@ mod server_tls;
 mod session;
 mod tap;
 mod thing_args;
-mod tls_args;
 mod tls_probe;
 
 use std::process::ExitCode;

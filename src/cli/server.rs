@@ -95,7 +95,16 @@ pub(crate) struct Server {
     cloud: Cloud,
     registry: Registry,
     sockets: Sockets,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<TlsConfigs>,
+}
+
+/// TLS for the two kinds of clients.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsConfigs {
+    /// Of HTTPS.
+    pub(crate) apps: Arc<ServerConfig>,
+    /// Of MQTT, where a client certificate may be demanded.
+    pub(crate) things: Arc<ServerConfig>,
 }
 
 impl Server {
@@ -103,7 +112,7 @@ impl Server {
     pub(crate) async fn open(
         options: cloud::Options,
         sockets: Sockets,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<TlsConfigs>,
     ) -> Result<Self, Failure> {
         let registry = Registry::new();
         let pusher = Arc::new(registry.clone());
@@ -120,12 +129,13 @@ impl Server {
         let (stopping, stopped) = watch::channel(());
         let until_stopped = |mut stopped: watch::Receiver<()>| async move { drop(stopped.changed().await) };
         let mut tasks = JoinSet::new();
-        for (listener, tls) in [(sockets.http, None), (sockets.https, tls.clone())] {
+        for (listener, tls) in [(sockets.http, None), (sockets.https, tls.as_ref().map(|tls| tls.apps.clone()))] {
             if let Some(listener) = listener {
                 tasks.spawn(cloud::http::serve(listener, tls, cloud.clone(), until_stopped(stopped.clone())));
             }
         }
         let edge = Edge::new(cloud.service(), cloud.clone(), registry, edge::Config::default());
+        let tls = tls.map(|tls| tls.things);
         let listeners = Listeners { mqtt: sockets.mqtt, mqtts: sockets.mqtts, ws: sockets.ws, wss: sockets.wss, tls };
         tasks.spawn(edge.run(listeners, until_stopped(stopped)));
 
