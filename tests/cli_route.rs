@@ -74,6 +74,36 @@ fn everything_goes_through_the_proxy_and_it_is_remembered_without_its_password()
     }
 }
 
+/// A proxy that nobody here wrote.
+#[test]
+fn tinyproxy_lets_through_who_has_its_login() {
+    let Some(tinyproxy) = program::foreign_program("tinyproxy") else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let settings = directory.path().join("tinyproxy.conf");
+    let text = format!("Port {}\nListen 127.0.0.1\nTimeout 600\nMaxClients 20\nBasicAuth ann s3same\n", free.port());
+    std::fs::write(&settings, text).expect("written");
+    let mut running = Running::start(Command::new(tinyproxy).arg("-d").arg("-c").arg(&settings));
+    let began = std::time::Instant::now();
+    while std::net::TcpStream::connect(free).is_err() {
+        assert!(began.elapsed() < program::PATIENCE, "it does not listen: {}", running.errors());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let server = Server::start();
+    let url = |password: &str| format!("http://ann:{password}@{free}");
+    for scheme in ["mqtt", "mqtts", "ws", "wss"] {
+        let thing = Thing::new();
+        run(onboard(&thing, &server, scheme).args(["--proxy", &url("s3same")])).expect(0);
+        run(get(&thing).args(["--proxy", &url("s3same")])).expect(0);
+    }
+    let refused = run(onboard(&Thing::new(), &server, "mqtt").args(["--proxy", &url("wr0ng")])).expect(7);
+    assert!(refused.stderr.contains("no way through the proxy"), "{}", refused.stderr);
+    // Nobody listens where the broker should be.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let nobody = run(Thing::new().onboard(&format!("mqtt://{gone}")).args(["--proxy", &url("s3same")])).expect(7);
+    assert!(nobody.stderr.contains(&gone.to_string()) && nobody.stderr.contains("status 5"), "{}", nobody.stderr);
+}
+
 #[test]
 fn what_is_wrong_with_a_proxy_is_said_without_its_password() {
     let server = Server::start();

@@ -143,10 +143,13 @@ impl Paho {
     /// Checks the options and, the first time in the process, starts the thread that owns paho's clients.
     ///
     /// # Errors
-    /// `Config`: a file of [`Tls`] cannot be read or holds no PEM of the right kind, a bound is 0, or the thread cannot
-    /// be started.
+    /// `Config`: a file of [`Tls`] cannot be read or holds no PEM of the right kind, the proxy has an impossible host or
+    /// login, a bound is 0, or the thread cannot be started.
     pub fn new(options: Options) -> Result<Self, LinkError> {
         settings::check_files(&options.tls)?;
+        if let Some(Err(error)) = options.proxy.as_ref().map(Proxy::check) {
+            return Err(LinkError::new(LinkErrorKind::Config, error.to_string()));
+        }
         if options.max_outgoing == 0 || options.max_incoming == 0 {
             return Err(LinkError::new(LinkErrorKind::Config, "max_outgoing and max_incoming must be at least 1"));
         }
@@ -227,8 +230,8 @@ impl Transport for Paho {
     /// Connects; needs a tokio runtime with its network and time drivers.
     ///
     /// # Errors
-    /// `Config` for what cannot be asked for (a NUL in the user name, a WebSocket path with a space), `NameNotResolved`,
-    /// `Tcp`, `Tls`, `WebSocket`, `Refused`, `ConnectTimedOut`, and `Closed` for a broker that closes before CONNACK.
+    /// `Config` for what cannot be asked for (a NUL in the user name, a WebSocket path with a space, SPKI pins),
+    /// `NameNotResolved`, `Tcp`, `Proxy`, `Tls`, `WebSocket`, `Refused`, `ConnectTimedOut`, and `Closed` for a broker that closes before CONNACK.
     /// Paho says little about a failure, so the kind is inferred: over TLS, a close before CONNACK is `Tls`, because
     /// that is how a missing client certificate shows.
     fn connect<'a>(

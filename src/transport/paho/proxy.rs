@@ -84,6 +84,15 @@ impl Proxy {
         Ok(Self { login: Some(ProxyLogin { user, password }), ..self })
     }
 
+    /// Checks what may have been put together by hand.
+    pub(super) fn check(&self) -> Result<(), InvalidProxy> {
+        let proxy = Self::new(self.host.as_str(), self.port)?;
+        match &self.login {
+            Some(ProxyLogin { user, password }) => proxy.with_login(user.as_str(), password.clone()).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// `host:port`.
     pub(super) fn authority(&self) -> String {
         if self.host.contains(':') {
@@ -195,6 +204,17 @@ mod tests {
         ] {
             assert_eq!(given.parse::<Proxy>().map(|_| ()), Err(why), "{given}");
         }
+    }
+
+    #[test]
+    fn one_that_is_put_together_by_hand_is_checked() {
+        let mut proxy: Proxy = "http://ann:pw@h:1".parse().expect("valid");
+        assert_eq!(proxy.check(), Ok(()));
+        proxy.login.as_mut().expect("given").user = "ann\r\nX: y".into();
+        assert_eq!(proxy.check(), Err(InvalidProxy::Login));
+        proxy.login = None;
+        proxy.host = "h\r\n".into();
+        assert_eq!(proxy.check(), Err(InvalidProxy::Address));
     }
 
     #[test]
