@@ -97,6 +97,8 @@ async fn serve(mut stream: TcpStream, manners: Manners, seen: &Mutex<Vec<String>
     let Ok(mut broker) = TcpStream::connect(("127.0.0.1", port)).await else {
         return stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n").await;
     };
+    stream.set_nodelay(true)?;
+    broker.set_nodelay(true)?;
     stream.write_all(answer.as_bytes()).await?;
     copy_bidirectional(&mut stream, &mut broker).await.map(drop)
 }
