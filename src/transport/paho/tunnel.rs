@@ -142,7 +142,10 @@ async fn admit(listener: TcpListener, expected: String) -> TcpStream {
                 // Out of descriptors, perhaps; whoever waits has a deadline.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
-            Some(Ok(Some(stream))) = greeted.join_next() => return stream,
+            // A stranger may come and go; whoever knows the word may still be on the way.
+            Some(done) = greeted.join_next() => if let Ok(Some(stream)) = done {
+                return stream;
+            },
         }
     }
 }
@@ -177,5 +180,25 @@ async fn join(mut paho: TcpStream, mut tunnel: TcpStream) {
     tokio::select! {
         () = &mut out => drop(timeout(LINGER, back).await),
         () = &mut back => drop(timeout(LINGER, out).await),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stranger_who_leaves_does_not_shut_paho_out() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let admitted = tokio::spawn(admit(listener, "Basic x".to_owned()));
+        let mut paho = TcpStream::connect(address).await.expect("connected");
+        paho.read_exact(&mut [0; 19]).await.expect("greeted");
+        let mut stranger = TcpStream::connect(address).await.expect("connected");
+        stranger.read_exact(&mut [0; 19]).await.expect("greeted");
+        drop(stranger);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        paho.write_all(b"CONNECT x HTTP/1.1\r\nProxy-Authorization: Basic x\r\n\r\n").await.expect("sent");
+        timeout(Duration::from_secs(20), admitted).await.expect("admitted").expect("no panic");
     }
 }
