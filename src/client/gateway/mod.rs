@@ -128,7 +128,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request};
+use http::{HeaderValue, Method, Request, Response};
 
 pub use builder::Builder;
 pub use credential::NodeCredential;
@@ -143,7 +143,7 @@ pub use store::{MemoryNodeStore, NodeStore};
 use super::Client;
 use super::commands::{Actuator, encoded};
 use crate::ids::{AccessToken, ThingId, VendorThingId};
-use crate::secret::Secret;
+use crate::secret::{Secret, redact};
 use crate::thing_if::{EndNodes, ErrorBody, ListedEndNode};
 use roster::Roster;
 
@@ -229,7 +229,7 @@ impl Gateway {
             let page = PAGE.min(limit - seen);
             let request = request(Method::GET, &format!("{path}?bestEffortLimit={page}{key}"), Bytes::new());
             let answer = self.0.client.send(request).await.map_err(NodeError::NoAnswer)?;
-            NodeError::check(&answer)?;
+            NodeError::check(&answer, &[text(&own.access_token)])?;
             let EndNodes { results, next_pagination_key } =
                 EndNodes::from_json(answer.body()).map_err(NodeError::InvalidAnswer)?;
             // An empty page with a key of the next would go round in circles.
@@ -278,6 +278,18 @@ fn bearer(token: &Secret<AccessToken>) -> HeaderValue {
         .expect("a token is printable ASCII, which a header value may be");
     value.set_sensitive(true);
     value
+}
+
+/// What the service says where it refuses, without what was sent to it: its words go into errors, events and logs, and it may
+/// repeat what it refuses.
+fn said(answer: &Response<Bytes>, sent: &[Secret<String>]) -> Option<Box<ErrorBody>> {
+    let body = ErrorBody::from_json(&redact(answer.body())).ok()?;
+    Some(Box::new(sent.iter().fold(body, ErrorBody::masking)))
+}
+
+/// A token as [`said`] looks for it.
+fn text(token: &Secret<AccessToken>) -> Secret<String> {
+    Secret::from(token.expose().as_str())
 }
 
 /// What the service said, behind a status.

@@ -17,7 +17,7 @@ use super::onboarding::read;
 use super::refusal::{is_unpaired, refusal};
 use super::{
     Departure, GatewayCounters, GatewayEvent, NodeCredential, NodeError, NodeOnboarding, NodeOnboardingError,
-    NodeStore, Owner,
+    NodeStore, Owner, text,
 };
 use crate::client::causes::with_causes;
 use crate::client::lossy;
@@ -226,7 +226,8 @@ impl Roster {
             None => ThingIdentity::Thing(own.thing_id.clone()),
         };
         let request = onboarding.request(&own.app_id, gateway, &owner);
-        let answer = read(&self.client.send(request).await.map_err(NodeOnboardingError::NoAnswer)?)?;
+        let answer = self.client.send(request).await.map_err(NodeOnboardingError::NoAnswer)?;
+        let answer = read(&answer, &onboarding.secrets(&owner, &own.access_token))?;
         let credential = NodeCredential {
             app_id: own.app_id,
             gateway: own.thing_id,
@@ -255,7 +256,7 @@ impl Roster {
         let answer = self.client.send(request).await.map_err(NodeError::NoAnswer)?;
         // Somebody was faster: it is what was wanted.
         if !is_unpaired(&answer) {
-            NodeError::check(&answer)?;
+            NodeError::check(&answer, &[text(&own.access_token)])?;
         }
         match self.node(thing) {
             Some(node) => self.depart(&node, Departure::Unpaired, None).await,
