@@ -144,7 +144,7 @@ async fn after_a_restart_no_node_is_onboarded_again() {
 #[tokio::test(start_paused = true)]
 async fn the_store_on_disk_follows_the_nodes() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let store = Arc::new(FileNodeStore::open(dir.path().join("nodes")).expect("made"));
+    let store = Arc::new(FileNodeStore::open(dir.path().join("own/nodes")).expect("made"));
     let world = world(Service::default(), |builder| builder.with_store(store.clone())).await;
     let lamp = world.onboard("lamp").await;
     world.onboard("fan").await;
