@@ -16,14 +16,14 @@ use thingif::client::{self, Client};
 use thingif::config::Config;
 use thingif::frame::{self, REQUEST_ID};
 use thingif::ids::{AccessToken, CommandId, ThingId, UserId, VendorThingId};
-use thingif::mqtt::{LinkErrorKind, Publish};
+use thingif::mqtt::{LinkErrorKind, Publish, RefusedReason};
 use thingif::topic::Topic;
 use thingif::transport::memory::{self, Broker, BrokerLink, FromDevice};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::device::brokers::assigned;
-use crate::device::{CLIENT_ID, answer, config, credential};
+use crate::device::{CLIENT_ID, answer, config, credential, onboarding_body};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// When the service's clock began, in milliseconds since 1970: long ago by the device's.
@@ -75,6 +75,10 @@ pub(crate) struct Service {
     pub(crate) script: VecDeque<(String, Said)>,
     /// What is added to the ids of things from now on.
     pub(crate) made_anew: &'static str,
+    /// The gateway and its token, if it is another thing now.
+    pub(crate) moved: Option<(&'static str, &'static str)>,
+    /// Lists name the commands of all things.
+    pub(crate) lists_everything: bool,
     /// How many onboardings there were.
     pub(crate) onboardings: usize,
 }
@@ -133,24 +137,32 @@ impl Service {
     fn answer(&mut self, path: &str, query: Option<&str>, request: &Request<Bytes>, token: &str) -> (u16, Value) {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         let body = || serde_json::from_slice::<Value>(request.body()).expect("JSON");
+        let (own, own_token) = self.moved.unwrap_or((OWN, OWN_TOKEN));
         match (request.method().as_str(), parts.as_slice()) {
             ("POST", ["onboardings"]) => {
                 if token != "owner-1" {
                     return error(401, "UNAUTHORIZED");
                 }
                 let body = body();
+                if body["gatewayThingID"].as_str().is_some_and(|gateway| gateway != own) {
+                    return error(404, "THING_NOT_FOUND");
+                }
                 let thing = self.add(body["endNodeVendorThingID"].as_str().expect("an id"));
                 (200, json!({ "accessToken": self.nodes[&thing].token, "endNodeThingID": thing }))
             }
-            ("GET", ["things", OWN, "end-nodes"]) if token == OWN_TOKEN => (200, self.page(query.expect("a limit"))),
-            ("DELETE", ["things", OWN, "end-nodes", thing]) if token == OWN_TOKEN => match self.nodes.get_mut(*thing) {
-                Some(node) if node.is_behind_gateway => {
-                    node.is_behind_gateway = false;
-                    (204, Value::Null)
+            ("GET", ["things", of, "end-nodes"]) if (*of, token) == (own, own_token) => {
+                (200, self.page(query.expect("a limit")))
+            }
+            ("DELETE", ["things", of, "end-nodes", thing]) if (*of, token) == (own, own_token) => {
+                match self.nodes.get_mut(*thing) {
+                    Some(node) if node.is_behind_gateway => {
+                        node.is_behind_gateway = false;
+                        (204, Value::Null)
+                    }
+                    _ => error(404, "THING_END_NODE_DOES_NOT_BELONG_TO_GATEWAY"),
                 }
-                _ => error(404, "THING_END_NODE_DOES_NOT_BELONG_TO_GATEWAY"),
-            },
-            ("PUT", ["things", OWN, "end-nodes", thing, "connection"]) if token == OWN_TOKEN => {
+            }
+            ("PUT", ["things", of, "end-nodes", thing, "connection"]) if (*of, token) == (own, own_token) => {
                 match self.nodes.get_mut(*thing) {
                     Some(node) if node.is_behind_gateway => {
                         node.online = Some(body()["online"].as_bool().expect("a bool"));
@@ -162,7 +174,7 @@ impl Service {
             (verb, ["targets", target, rest @ ..]) => {
                 let thing = target.strip_prefix("thing:").expect("a thing").to_owned();
                 let wanted = match self.nodes.get(&thing) {
-                    _ if thing == OWN => OWN_TOKEN.to_owned(),
+                    _ if thing == own => own_token.to_owned(),
                     Some(node) => node.token.clone(),
                     None => return error(404, "TARGET_NOT_FOUND"),
                 };
@@ -188,7 +200,8 @@ impl Service {
                 None => error(404, "STATE_NOT_FOUND"),
             },
             ("GET", ["commands"]) => {
-                let mine: Vec<&Value> = self.commands.iter().filter(|command| command["target"] == *target).collect();
+                let is_listed = |command: &&Value| self.lists_everything || command["target"] == *target;
+                let mine: Vec<&Value> = self.commands.iter().filter(is_listed).collect();
                 (200, json!({ "commands": mine }))
             }
             ("GET", ["commands", id]) => {
@@ -272,6 +285,8 @@ enum Say {
     Push(Value),
     /// Cuts the link; the device may come back.
     Cut,
+    /// Refuses the credential, and onboards the device as this thing.
+    Become(&'static str),
     Answer(Publish),
 }
 
@@ -311,6 +326,21 @@ async fn serve(
                 Say::Answer(answer) => drop(link.publish(answer)),
                 Say::Cut => {
                     link.cut(LinkErrorKind::Closed);
+                    link = assigned(&mut broker).await;
+                }
+                Say::Become(thing) => {
+                    link.cut(LinkErrorKind::Closed);
+                    let attempt = loop {
+                        let attempt = broker.accept().await.expect("somebody connects");
+                        if attempt.credentials().client_id.is_anonymous() {
+                            break attempt;
+                        }
+                        attempt.refuse(RefusedReason::NotAuthorised);
+                    };
+                    let mut onboarding = attempt.accept();
+                    let Some(FromDevice::Publish(request)) = onboarding.next().await else { panic!("no onboarding") };
+                    let body = onboarding_body(1).replace(OWN, thing);
+                    onboarding.publish(answer(&request, &Response::new(body.into()))).expect("the device listens");
                     link = assigned(&mut broker).await;
                 }
             },
@@ -396,6 +426,14 @@ impl World {
 
     pub(crate) fn cut(&self) {
         self.to_device.send(Say::Cut).expect("the service runs");
+    }
+
+    /// The gateway is another thing from now on, to which nobody belongs.
+    pub(crate) fn become_thing(&self, own: &'static str) {
+        let mut service = self.service();
+        service.moved = Some((own, "token-1"));
+        service.nodes.values_mut().for_each(|node| (node.is_behind_gateway, node.online) = (false, None));
+        self.to_device.send(Say::Become(own)).expect("the service runs");
     }
 
     pub(crate) fn service(&self) -> MutexGuard<'_, Service> {

@@ -84,7 +84,7 @@
 //! | has none | the service is asked `GET …/targets/thing:{id}/commands/{id}` for the gateway and for every node, each with its own token, for 5 s; the one that has it by the service's word is whose it is |
 //! | nobody has it | [`Unrouted::NoTarget`], a counter |
 //! | several have it | [`Unrouted::Ambiguous`], a counter; written into the journal as over, so that no list brings it back |
-//! | some could not be asked, and nobody else has it | those look for it in their lists |
+//! | some could not be asked, and nobody else has it | those look for it in their lists; if none of them can, [`Unrouted::Undetermined`], a counter |
 //! | is for a node that is not this gateway's | [`Unrouted::UnknownTarget`], a counter |
 //!
 //! Commands are routed in the order in which they arrived, so that those of one node keep theirs; the time that one waits for
@@ -98,9 +98,15 @@
 //! A node leaves when it is [unpaired](EndNode::unpair), here or by somebody else; when the service does not know it any
 //! more; or when its token is refused and it cannot be onboarded again. A refusal is believed when the service repeats it to
 //! a GET of the gateway's own. If owner and password are known the node is then onboarded again, at once at first, and after
-//! a growing pause of up to 10 min while new tokens are refused as well; otherwise it leaves. A node that leaves is out of
-//! every table: the store forgets it, its calls fail as [`NotSent::Closed`](super::NotSent::Closed), what runs is finished and
-//! not reported, what waits is dropped. Each of these is a [`GatewayEvent`].
+//! a growing pause of up to 10 min while new tokens are refused as well. It leaves when that cannot be done three times in a
+//! row, half a minute apart, so that a proxy which refuses everything for a moment costs no node. When the gateway itself has
+//! become another thing, such as by being deleted and onboarded again, every node is onboarded again behind that one; whose
+//! owner or password is not known leaves in the same way, as [`Departure::OtherGateway`].
+//!
+//! A node that leaves is out of every table: its calls fail as [`NotSent::Closed`](super::NotSent::Closed), what runs is finished and
+//! not reported, what waits is dropped. The store forgets a node that the service does not have, or not here; the credential
+//! of one that was only refused stays, until the node is onboarded again or [unpaired](Gateway::unpair). Each of these is a
+//! [`GatewayEvent`].
 //!
 //! # What is bounded
 //!
