@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Role;
 use super::socket::KEEP_ALIVE;
 use crate::mqtt::packet::Limits;
 
@@ -31,21 +32,25 @@ pub struct Config {
     /// Requests of one connection that are taken each second once its burst is used up; more are answered with 429 and
     /// `Retry-After`. Default 2,000, which no honest device comes near; 0 counts as 1.
     pub max_requests_per_second: u32,
-    /// Requests of one connection that the service has at once; more are answered with 503 and `Retry-After`. Default
-    /// 256, each of which costs its frame, at most [`max_frame`](Self::max_frame), and two copies of its topic, at most 128 KiB.
+    /// Requests of one client that the service has at once, those included that earlier connections of it have left; more
+    /// are answered with 503 and `Retry-After`. Default 256, each of which costs its frame, at most [`max_frame`](Self::max_frame), and two copies of its topic, at most 128 KiB.
     pub max_in_flight: usize,
-    /// Requests of one connection that wait behind others with the same path; more are answered with 503. They are apart
-    /// from those in flight, so that a device may report a burst of states without losing the last one, which is the one
+    /// Requests of one client of the assigned broker that wait behind others with the same path, of earlier connections
+    /// too; more are answered with 503. They are apart from those in flight, so that a device may report a burst of states without losing the last one, which is the one
     /// that counts. Default 2,048.
     pub max_waiting: usize,
+    /// The same for one connection to the default broker, where a device has one request. Default 16. What waits when the
+    /// connection ends is dropped.
+    pub max_waiting_onboarding: usize,
     /// The bytes that those that wait may hold, their frames and twice their topics; a request beyond it is answered with
     /// 503. Default 1 MiB.
     pub max_waiting_bytes: usize,
-    /// Requests of all connections together, those included whose device has gone; more are answered with 503.
+    /// Requests of all connections together, those included whose device has gone; more are answered with 503. The default
+    /// broker may have a quarter of them, rounded up, so that whoever onboards keeps no assigned device from its service.
     /// Default 65,536.
     pub max_in_flight_total: usize,
     /// The bytes that those requests may hold, their frames and twice their topics; a request beyond it is answered with 503.
-    /// Default 256 MiB.
+    /// Of these too, the default broker may have a quarter. Default 256 MiB.
     pub max_in_flight_bytes_total: usize,
     /// QoS 2 packet identifiers that a client may leave without PUBREL; one more ends the connection. Default 256,
     /// at most 65,535 by the protocol; 2 bytes each.
@@ -86,6 +91,7 @@ impl Default for Config {
             max_requests_per_second: 2_000,
             max_in_flight: 256,
             max_waiting: 2_048,
+            max_waiting_onboarding: 16,
             max_waiting_bytes: 1024 * 1024,
             max_in_flight_total: 65_536,
             max_in_flight_bytes_total: 256 * 1024 * 1024,
@@ -106,6 +112,14 @@ impl Config {
         PushBounds { queue: self.push_queue, max_dropped: self.max_dropped_pushes }
     }
 
+    pub(super) fn lane_bounds(&self, role: Role) -> LaneBounds {
+        let waiting = match role {
+            Role::Onboarding => self.max_waiting_onboarding,
+            Role::Assigned => self.max_waiting,
+        };
+        LaneBounds { in_flight: self.max_in_flight, waiting, waiting_bytes: self.max_waiting_bytes }
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits { max_frame: self.max_frame, max_skip: self.max_skip, ..Limits::default() }
     }
@@ -116,6 +130,14 @@ impl Config {
 pub(super) struct PushBounds {
     pub(super) queue: usize,
     pub(super) max_dropped: usize,
+}
+
+/// How many requests of one client the service may have, and how many may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LaneBounds {
+    pub(super) in_flight: usize,
+    pub(super) waiting: usize,
+    pub(super) waiting_bytes: usize,
 }
 
 /// The `Retry-After` of a 503: long enough for a burst to pass, in seconds.

@@ -5,8 +5,8 @@ use std::hash::{DefaultHasher, Hasher};
 use bytes::Bytes;
 use http::{HeaderValue, Response};
 
+use super::lanes::{Job, LaneKey};
 use super::metrics::Counters;
-use super::session::{Job, LaneKey};
 use super::{Peer, Role, answer, hop_by_hop};
 use crate::frame::{self, FrameErrorKind, REQUEST_ID};
 use crate::thing_if::ErrorCode;

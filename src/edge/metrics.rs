@@ -62,6 +62,8 @@ counters! {
     throttled_requests,
     /// Requests answered with 503: too many in flight.
     overloaded_requests,
+    /// Requests that were taken and had not begun when their connection to the default broker ended; dropped.
+    abandoned_requests,
     /// The service panicked or failed; answered with 500.
     service_failures,
     /// Answers that found their connection gone.
