@@ -9,7 +9,7 @@ mod scripted_edge;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response};
 use scripted_edge::{Function, Scripted, anonymous, assigned, in_memory, service, start, start_with, until};
 use thingif::edge::{Config, Connections, Edge, Registry};
 use thingif::mqtt::packet::Packet;
@@ -133,4 +133,33 @@ async fn a_connection_that_onboards_has_few_requests_waiting() {
     }
     // As long as its connection stands, nothing of it is dropped.
     assert_eq!(edge.registry.metrics().abandoned_requests, 0);
+}
+
+#[tokio::test]
+async fn a_service_that_panics_or_answers_with_headers_without_number_stops_no_lane() {
+    let service = service(|request| async move {
+        let mut response = Response::new(Bytes::new());
+        match &request.body()[..] {
+            b"many" => {
+                for _ in 0..30_000 {
+                    response.headers_mut().append("set-cookie", HeaderValue::from_static("a=b"));
+                }
+            }
+            b"panic" => panic!("as planned"),
+            _ => {}
+        }
+        Ok(response)
+    });
+    let mut config = Config::default();
+    config.max_in_flight_total = 1;
+    let edge = start_with(service, config).await;
+    let mut client = edge.assigned("device").await;
+    for (body, status) in [("many", "200"), ("panic", "500"), ("", "200")] {
+        client.request(STATES, format!("PUT\n\n{body}")).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, status, "{body}");
+        let cookies = answer.head.matches("a=b").count();
+        assert_eq!(cookies, if body == "many" { 30_000 } else { 0 });
+    }
+    assert_eq!(edge.registry.metrics().service_failures, 1);
 }
