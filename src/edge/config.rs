@@ -13,8 +13,8 @@ use crate::mqtt::packet::Limits;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Time from accept to a complete CONNECT, TLS and WebSocket handshakes included; as long again for the
-    /// [`Directory`](super::Directory) to judge it. Default 10 s. Short times cost devices on slow radio their TLS handshake; long
+    /// Time from accept to a complete CONNECT, TLS and WebSocket handshakes included; as long again, and never
+    /// less than 10 s, for the [`Directory`](super::Directory) to judge it, which may delay a login after failures. Default 10 s. Short times cost devices on slow radio their TLS handshake; long
     /// ones leave sockets to strangers.
     pub connect_timeout: Duration,
     /// Connections at once, those without a CONNECT included; one more is accepted and closed, and counted as
@@ -42,14 +42,14 @@ pub struct Config {
     /// The same for one connection to the default broker, where a device has one request. Default 16. What waits when the
     /// connection ends is dropped.
     pub max_waiting_onboarding: usize,
-    /// The bytes that those that wait may hold, their frames and twice their topics; a request beyond it is answered with
-    /// 503. Default 1 MiB.
+    /// The bytes that those that wait may hold, their frames, twice their topics and their headers' places; a request
+    /// beyond it is answered with 503. Default 4 MiB: a small one holds between 1 and 2 KiB.
     pub max_waiting_bytes: usize,
     /// Requests of all connections together, those included whose device has gone; more are answered with 503. The default
     /// broker may have a quarter of them, rounded up, so that whoever onboards keeps no assigned device from its service.
     /// Default 65,536.
     pub max_in_flight_total: usize,
-    /// The bytes that those requests may hold, their frames and twice their topics; a request beyond it is answered with 503.
+    /// The bytes that those requests may hold, counted in the same way; a request beyond it is answered with 503.
     /// Of these too, the default broker may have a quarter. Default 256 MiB.
     pub max_in_flight_bytes_total: usize,
     /// QoS 2 packet identifiers that a client may leave without PUBREL; one more ends the connection. Default 256,
@@ -92,7 +92,7 @@ impl Default for Config {
             max_in_flight: 256,
             max_waiting: 2_048,
             max_waiting_onboarding: 16,
-            max_waiting_bytes: 1024 * 1024,
+            max_waiting_bytes: 4 * 1024 * 1024,
             max_in_flight_total: 65_536,
             max_in_flight_bytes_total: 256 * 1024 * 1024,
             max_unreleased: 256,
@@ -142,6 +142,9 @@ pub(super) struct LaneBounds {
 
 /// The `Retry-After` of a 503: long enough for a burst to pass, in seconds.
 pub(super) const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// What a directory has at least to judge a CONNECT: longer than any delay that it makes after failures.
+pub(crate) const SHORTEST_ADMISSION: Duration = Duration::from_secs(10);
 
 /// How long a closed connection's last bytes are waited for, so that they are not lost to a reset.
 pub(super) const LINGER: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::config::LINGER;
+use super::config::{LINGER, SHORTEST_ADMISSION};
 use super::ending::Ending;
 use super::execute::Backend;
 use super::lanes::Lanes;
@@ -60,7 +60,7 @@ async fn admit<W: Wire, S: Backend, D: Directory>(
     let mut decoder = Decoder::new(live.config.limits()).expecting_connect();
     let mut input = BytesMut::new();
     let number = place.session.id();
-    let times = (deadline, live.config.connect_timeout);
+    let times = (deadline, live.config.connect_timeout.max(SHORTEST_ADMISSION));
     let admitted = tokio::select! {
         admitted = login(&mut *wire, &mut decoder, &mut input, &*directory, origin, &place, times) => admitted,
         ending = place.session.asked_to_end() => Err(ending),

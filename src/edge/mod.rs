@@ -74,6 +74,8 @@ mod websocket;
 mod wire;
 
 pub use config::Config;
+#[cfg(feature = "cloud")]
+pub(crate) use config::SHORTEST_ADMISSION;
 pub use directory::{Admission, ConnectionId, Directory, Login, Peer, Role};
 pub use execute::Backend;
 pub use listen::{Edge, Listeners};
