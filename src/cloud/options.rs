@@ -97,7 +97,9 @@ pub struct Options {
     pub advertise: Advertise,
     /// Takes any application key, as the late Kii service did (`wire` §1.1). Default `false`: keys are checked.
     pub accept_any_app_key: bool,
-    /// Delays logins after failures, by address and by name (never refuses them). Default `true`.
+    /// Delays logins after failures, by address and by name (never refuses them). Default `true`. Behind a proxy that does
+    /// not pass on the peers' own addresses, all of them are one, and one that fails again and again delays the others
+    /// by up to 4 s.
     pub throttle_logins: bool,
     /// What passwords cost. Stored hashes keep the cost they were made with.
     pub password_cost: PasswordCost,

@@ -131,7 +131,7 @@ impl Who {
     }
 
     /// Who it is, the hash of its password, and what failures are counted by: a thing's are counted by the name that its maker
-    /// gave it, whichever was used.
+    /// gave it, and a user's by their id, whichever name was used.
     fn find(&self, sql: &mut dyn Sql, app: &AppId) -> Result<(Name, Option<(Principal, String)>), StoreError> {
         let (unknown, thing) = match self {
             Who::Vendor(id) => (Name::thing(app, id), things::by_vendor_id(sql, app, id)?),
@@ -144,8 +144,9 @@ impl Who {
                         break;
                     }
                 }
+                let counted = found.as_ref().map_or_else(|| Name::user(app, name), |l| Name::user_id(app, &l.user_id));
                 let found = found.map(|login| (Principal::User(login.user_id), login.password_hash));
-                return Ok((Name::user(app, name), found));
+                return Ok((counted, found));
             }
         };
         Ok(match thing {
