@@ -12,7 +12,7 @@ pub use error::ConfigError;
 pub use identity::Identity;
 
 use crate::ids::AppId;
-use crate::mqtt::{Endpoint, Scheme};
+use crate::mqtt::{Endpoint, Scheme, SpkiPin};
 use crate::secret::Secret;
 use crate::thing_if::Credential;
 
@@ -63,6 +63,7 @@ pub struct Config {
     rest_after_refusal: Option<Duration>,
     seed: Option<u64>,
     resume: Option<Credential>,
+    spki_pins: Vec<SpkiPin>,
 }
 
 impl Config {
@@ -104,6 +105,7 @@ impl Config {
             rest_after_refusal: None,
             seed: None,
             resume: None,
+            spki_pins: Vec::new(),
         })
     }
 
@@ -293,6 +295,37 @@ impl Config {
     pub fn with_resume(mut self, credential: Credential) -> Self {
         self.resume = Some(credential);
         self
+    }
+
+    /// Each broker must have the key of one of these, besides a certificate that is accepted: give the pins of both brokers,
+    /// and of the keys that will replace theirs. Default none. Up to 64.
+    ///
+    /// Only a transport whose `capabilities()` have `spki_pins` can check them, and only over TLS; with any other, connecting fails at once, before anything is sent. Paho cannot.
+    ///
+    /// # Errors
+    /// [`ConfigError::Number`] when there are more than 64.
+    pub fn with_spki_pins(mut self, pins: impl IntoIterator<Item = SpkiPin>) -> Result<Self, ConfigError> {
+        let pins: Vec<_> = pins.into_iter().collect();
+        number("SPKI pins", pins.len(), 0, 64)?;
+        self.spki_pins = pins;
+        Ok(self)
+    }
+
+    /// Whether these settings can be carried out by a transport that checks SPKI pins, or by one that does not.
+    ///
+    /// # Errors
+    /// [`ConfigError::PinsNotChecked`] and [`ConfigError::PinsWithoutTls`].
+    pub fn check_pins(&self, transport_checks: bool) -> Result<(), ConfigError> {
+        if self.spki_pins.is_empty() {
+            return Ok(());
+        }
+        if !transport_checks {
+            return Err(ConfigError::PinsNotChecked);
+        }
+        match [self.broker.scheme, self.assigned_scheme].into_iter().find(|scheme| !scheme.is_tls()) {
+            Some(scheme) => Err(ConfigError::PinsWithoutTls(scheme)),
+            None => Ok(()),
+        }
     }
 
     /// How MQTT travels to the assigned broker. Default: as to the default broker. The port is the one that the

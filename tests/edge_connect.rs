@@ -13,9 +13,10 @@ use bytes::Bytes;
 use http::Response;
 use raw_mqtt::{Client, client_id, connect, topic};
 use scripted_edge::{Scripted, anonymous, assigned, echo, in_memory, service, start, start_with};
-use thingif::edge::{Config, Connections, Edge, Listeners, Pusher, Registry};
-use thingif::mqtt::Qos;
+use thingif::edge::{Admission, Config, Connections, Directory, Edge, Listeners, Login, Pusher, Registry, Role};
+use thingif::ids::AppId;
 use thingif::mqtt::packet::{Connect, Packet, Protocol, Will};
+use thingif::mqtt::{Qos, RefusedReason, Scheme};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -315,4 +316,27 @@ async fn after_a_thousand_ends_of_every_kind_nothing_is_left() {
     .expect("all accepted");
     timeout(raw_mqtt::PATIENCE, edge.shut_down()).await.expect("in time").expect("no panic").expect("no error");
     assert_eq!(registry.connections(), Connections::default());
+}
+
+/// Admits everybody after 4 s, as long as any delay after failures.
+struct Delaying;
+
+impl Directory for Delaying {
+    async fn admit(&self, _: &Login) -> Result<Admission, RefusedReason> {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        Ok(Admission { role: Role::Assigned, app_id: AppId::new(scripted_edge::APP).expect("valid") })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_is_delayed_is_not_refused_however_short_the_time_for_a_connect_is() {
+    let mut config = Config::default();
+    config.connect_timeout = Duration::from_secs(1);
+    let edge = Edge::new(echo(), Delaying, Registry::new(), config);
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let address = ([127, 0, 0, 1], 1).into();
+    tokio::spawn(edge.serve_stream(far, Scheme::Mqtt, address, address));
+    let mut client = Client::new(near);
+    client.patience = Duration::from_secs(60); // of virtual time
+    assert_eq!(client.connect(assigned("device")).await, 0);
 }

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use scripted_edge::{Scripted, assigned, echo, in_memory, service, start};
+use raw_mqtt::Client;
+use scripted_edge::{Scripted, assigned, echo, in_memory, service, start, start_with, until};
 use thingif::edge::{Config, Edge, Registry};
+use thingif::mqtt::packet::Packet;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
@@ -64,6 +66,80 @@ async fn beyond_its_rate_a_connection_is_told_when_to_come_back_and_nobody_else_
     assert_eq!(busy.answer().await.status, "429", "and not before, whatever else is wrong");
     let metrics = registry.metrics();
     assert_eq!((metrics.throttled_requests, metrics.requests, metrics.foreign_publishes), (4, 6, 1));
+}
+
+#[tokio::test]
+async fn beyond_so_many_connections_the_next_one_is_closed_and_those_there_are_stay() {
+    let mut config = Config::default();
+    config.max_connections = 2;
+    let edge = start_with(echo(), config).await;
+    let mut device = edge.assigned("device").await;
+    let stranger = Client::dial(edge.address).await; // says nothing, and counts
+    until("accepted", || edge.registry.metrics().accepted == 2).await;
+    let mut third = Client::dial(edge.address).await;
+    third.expect_end().await;
+    device.ping().await;
+    assert_eq!((edge.registry.metrics().turned_away, edge.registry.metrics().accepted), (1, 2));
+    drop(stranger);
+    until("it has gone", || edge.registry.metrics().not_connected == 1).await;
+    // The place is free a moment after the end is counted.
+    let again = async {
+        loop {
+            let mut fourth = Client::dial(edge.address).await;
+            let connect = fourth.encode(&Packet::Connect(Box::new(assigned("fourth"))));
+            let _ = fourth.try_send_bytes(&connect).await; // it may have been closed already
+            match fourth.receive().await {
+                Some(packet) => break packet,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    assert!(matches!(again.await, Packet::ConnAck { code: 0, .. }));
+}
+
+#[tokio::test]
+async fn all_connections_together_hold_so_many_bytes_of_requests() {
+    let gate = Arc::new(Semaphore::new(0));
+    let open = Arc::clone(&gate);
+    let slow = service(move |_| {
+        let open = Arc::clone(&open);
+        async move {
+            open.acquire().await.expect("open").forget();
+            Ok(Response::new(Bytes::new()))
+        }
+    });
+    let mut config = Config::default();
+    config.max_in_flight_bytes_total = 150_000;
+    let edge = start_with(slow, config).await;
+    let frame = format!("PUT\n\n{}", "x".repeat(50_000));
+    let mut statuses = Vec::new();
+    let mut clients = Vec::new();
+    for number in 0..4 {
+        let name = format!("device{number}");
+        let mut client = edge.assigned(&name).await;
+        client.request(&format!("p/{name}/thing-if/apps/app1/x"), &frame).await;
+        if number < 2 {
+            client.ping().await; // so it is taken
+            clients.push(client);
+        } else {
+            let answer = client.answer().await;
+            assert_eq!(header(&answer.head, "Retry-After"), Some("1"));
+            statuses.push(answer.status);
+            // A small one finds room.
+            client.request(&format!("p/{name}/thing-if/apps/app1/x"), "GET\n\n").await;
+            client.ping().await;
+            clients.push(client);
+        }
+    }
+    assert_eq!(statuses, ["503", "503"]);
+    gate.add_permits(4);
+    for client in &mut clients {
+        assert_eq!(client.answer().await.status, "200");
+    }
+    gate.add_permits(1);
+    clients[0].request("p/device0/thing-if/apps/app1/x", &frame).await;
+    assert_eq!(clients[0].answer().await.status, "200", "there is room again");
+    assert_eq!(edge.registry.metrics().overloaded_requests, 2);
 }
 
 #[tokio::test]

@@ -81,8 +81,8 @@ async fn who_reads_no_pushes_loses_them_counted_and_then_the_connection() {
         }
     };
     timeout(PATIENCE, pushing).await.expect("the connection ends");
-    // Those before the one too many, that one, and some that came before the connection had looked.
-    assert!((11..1_000).contains(&dropped), "{dropped}");
+    // Ten, the one too many, and any that came before the connection had looked.
+    assert!(dropped >= 11, "{dropped}");
     until("counted", || edge.registry.metrics().slow_consumers == 1).await;
     let metrics = edge.registry.metrics();
     assert_eq!(metrics.pushes, queued);

@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use raw_mqtt::{Answer, Client, PATIENCE, id, topic};
 use scripted_edge::{Scripted, anonymous, assigned, echo, until};
-use thingif::edge::{Config, Edge, Listeners, Registry};
+use thingif::edge::{Config, Edge, Listeners, PushOutcome, Pusher, Registry};
 use thingif::mqtt::Qos;
 use thingif::mqtt::packet::{self, Decoded, Decoder, Limits, Packet, Protocol, PublishPacket};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -323,4 +323,56 @@ async fn the_answer_to_an_upgrade_is_short() {
     let text = String::from_utf8(answer).expect("ASCII").to_ascii_lowercase();
     assert!(text.len() < 1024 && text.starts_with("http/1.1 101"), "{text}");
     assert!(text.contains("sec-websocket-protocol: mqtt\r\n"), "{text}");
+}
+
+/// Pushes to `name`, which reads nothing more, until its connection has ended.
+async fn push_until_it_ends(registry: &Registry, name: &str) {
+    let payload = Bytes::from(vec![b'x'; 4096]);
+    let pushing = async {
+        loop {
+            match registry.push(&raw_mqtt::client_id(name), payload.clone()).await {
+                PushOutcome::Queued => tokio::task::yield_now().await,
+                // The connection must have looked once and found no room.
+                PushOutcome::Overloaded => tokio::time::sleep(Duration::from_millis(1)).await,
+                PushOutcome::NotConnected => break,
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    };
+    timeout(PATIENCE, pushing).await.unwrap_or_else(|_| panic!("{name} is connected for ever"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_no_pushes_is_ended_below_tls_and_websocket_too() {
+    let mut config = Config::default();
+    (config.write_timeout, config.max_dropped_pushes) = (Duration::from_secs(3600), 10);
+    let edge = start(config).await;
+    let subscribe = |name: &str| {
+        bytes_of(&Packet::Subscribe { id: id(1), filters: vec![(raw_mqtt::filter(name), Qos::AtMostOnce)] })
+    };
+
+    let mut mqtts = Client::new(edge.tls_stream(edge.mqtts).await);
+    assert_eq!(mqtts.connect(assigned("mqtts")).await, 0);
+    mqtts.subscribe(&["mqtts"]).await;
+    push_until_it_ends(&edge.registry, "mqtts").await;
+
+    let mut socket = ws(&edge).await;
+    send(&mut socket, bytes_of(&Packet::Connect(Box::new(assigned("ws"))))).await;
+    packet_of(&mut socket).await;
+    send(&mut socket, subscribe("ws")).await;
+    packet_of(&mut socket).await;
+    push_until_it_ends(&edge.registry, "ws").await;
+
+    let mut secure = upgrade(edge.tls_stream(edge.wss).await, "/mqtt", Some("mqtt")).await.expect("upgraded").0;
+    send(&mut secure, bytes_of(&Packet::Connect(Box::new(assigned("wss"))))).await;
+    packet_of(&mut secure).await;
+    send(&mut secure, subscribe("wss")).await;
+    packet_of(&mut secure).await;
+    push_until_it_ends(&edge.registry, "wss").await;
+
+    until("all are counted, and nothing is held", || {
+        edge.registry.metrics().slow_consumers == 3 && edge.registry.outgoing_bytes() == 0
+    })
+    .await;
+    assert!(edge.registry.metrics().pushes_dropped > 30, "{:?}", edge.registry.metrics());
 }

@@ -144,7 +144,7 @@ async fn after_a_restart_no_node_is_onboarded_again() {
 #[tokio::test(start_paused = true)]
 async fn the_store_on_disk_follows_the_nodes() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let store = Arc::new(FileNodeStore::open(dir.path().join("nodes")).expect("made"));
+    let store = Arc::new(FileNodeStore::open(dir.path().join("own/nodes")).expect("made"));
     let world = world(Service::default(), |builder| builder.with_store(store.clone())).await;
     let lamp = world.onboard("lamp").await;
     world.onboard("fan").await;
@@ -855,7 +855,7 @@ async fn without_the_owner_it_leaves_and_says_so() {
     world.settle().await;
     assert_eq!(lamp.departure(), Some(Departure::TokenRefused));
     assert_eq!(world.gateway.nodes().iter().map(|n| n.thing_id().to_string()).collect::<Vec<_>>(), ["th.fan"]);
-    assert_eq!(store.load().await.expect("read").len(), 1);
+    assert_eq!(store.load().await.expect("read").len(), 2, "its credential may be of use again");
     let events = world.events().await;
     assert!(events.iter().any(|event| matches!(event,
         GatewayEvent::NotRenewed { will_retry: false, reason, .. } if reason == "no owner is set")));
@@ -924,4 +924,146 @@ async fn a_gateway_that_is_closed_forgets_no_node() {
     tokio::time::sleep(SECOND).await;
     world.end().await;
     assert_eq!(store.load().await.expect("read").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_refuses_everything_for_a_moment_costs_no_node() {
+    let store = MemoryNodeStore::new();
+    let first = world(Service::default(), |builder| builder.with_store(store.clone())).await;
+    first.onboard("lamp").await;
+    first.onboard("fan").await;
+    first.end().await;
+    let service = Service::default().with_node("lamp").with_node("fan");
+    let mut world = world(service, |builder| builder.with_store(store.clone())).await;
+    let lamp = world.gateway.onboard_once(&node("lamp")).await.expect("known");
+    let fan = world.gateway.node(&thing("th.fan")).expect("restored, without its password");
+    world.settle().await;
+    for call in ["GET /targets/thing:th.lamp/states", "GET /targets/thing:th.fan/states"] {
+        (0..2).for_each(|_| world.script(call, Said::Status(401, "UNAUTHORIZED")));
+    }
+    world.script("POST /onboardings", Said::Status(401, "UNAUTHORIZED"));
+    lamp.state().await.expect_err("refused");
+    fan.state().await.expect_err("refused");
+    world.settle().await;
+    assert_eq!((lamp.departure(), fan.departure()), (None, None));
+    assert_eq!(store.load().await.expect("read").len(), 2);
+    let events = world.events().await;
+    let will_retry = |event: &&GatewayEvent| matches!(event, GatewayEvent::NotRenewed { will_retry: true, .. });
+    assert_eq!(events.iter().filter(will_retry).count(), 2, "{events:?}");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_known_does_not_wait_for_the_onboarding_of_another() {
+    let world = world(Service::default(), |builder| builder).await;
+    world.onboard("lamp").await;
+    world.script("POST /onboardings", Said::After(8 * SECOND));
+    let gateway = world.gateway.clone();
+    let slow = tokio::spawn(async move { gateway.onboard(&node("door")).await.map(drop) });
+    tokio::time::sleep(SECOND).await;
+    let in_time = tokio::time::timeout(SECOND, async {
+        world.gateway.onboard_once(&node("lamp")).await.expect("known");
+        world.gateway.onboard(&node("lamp")).await.expect("onboarded again")
+    });
+    let lamp = in_time.await.expect("at once");
+    assert_eq!(lamp.access_token().expose().as_str(), "lamp-3", "a new one");
+    assert!(!slow.is_finished());
+    slow.await.expect("no panic").expect("onboarded");
+    world.end().await;
+}
+
+// The gateway itself becomes another thing.
+
+#[tokio::test(start_paused = true)]
+async fn nodes_follow_a_gateway_that_became_another_thing() {
+    let store = MemoryNodeStore::new();
+    let first = world(Service::default(), |builder| builder.with_store(store.clone())).await;
+    first.onboard("lamp").await;
+    first.onboard("fan").await;
+    first.end().await;
+    let service = Service::default().with_node("lamp").with_node("fan");
+    let mut world = world(service, |builder| builder.with_store(store.clone())).await;
+    let lamp = world.gateway.onboard_once(&node("lamp")).await.expect("known");
+    let fan = world.gateway.node(&thing("th.fan")).expect("restored, without its password");
+    lamp.set_online(true);
+    fan.set_online(true);
+    world.settle().await;
+
+    // Nothing of what the new thing is told of its nodes meanwhile is believed.
+    (0..2).for_each(|_| world.script("POST /onboardings", Said::Status(503, "LOCK_FAILED")));
+    world.become_thing("th.2");
+    tokio::time::sleep(5 * SECOND).await;
+    assert!(matches!(lamp.unpair().await, Err(NodeError::Refused { .. })), "it is not off: it is elsewhere");
+    world.settle().await;
+    assert_eq!((lamp.departure(), fan.departure()), (None, Some(Departure::OtherGateway)));
+    let onboardings = world.heard("POST /onboardings");
+    assert!(onboardings.iter().all(|heard| heard.body.contains("\"gatewayThingID\":\"th.2\"")), "{onboardings:?}");
+    assert_eq!(world.service().nodes["th.lamp"].online, Some(true), "told to the new thing");
+    let mut stored: Vec<_> = store.load().await.expect("read");
+    stored.sort_by(|a, b| a.thing_id.cmp(&b.thing_id));
+    let stored: Vec<_> = stored.iter().map(|node| (node.thing_id.as_str(), node.gateway.as_str())).collect();
+    assert_eq!(stored, [("th.fan", "th.1"), ("th.lamp", "th.2")]);
+    let events = world.events().await;
+    assert!(events.contains(&GatewayEvent::Renewed(thing("th.lamp"))), "{events:?}");
+    assert!(!events.iter().any(|event| matches!(event, GatewayEvent::Left { why: Departure::Unpaired, .. })));
+    world.push(pushed_to("th.lamp", "c1", &["a"]));
+    world.settle().await;
+    assert_eq!(world.done(), ["th.lamp c1 a"]);
+
+    // And the other comes back when its password is known.
+    world.gateway.onboard_once(&node("fan")).await.expect("onboarded");
+    assert_eq!(world.gateway.nodes().len(), 2);
+    world.end().await;
+}
+
+// What is not known of a command.
+
+#[tokio::test(start_paused = true)]
+async fn questions_that_wait_for_their_turn_hold_up_the_others_for_seconds_alone() {
+    // Of which a quarter is for the gateway's own calls.
+    let four = config().with_max_in_flight(4).expect("in range");
+    let world = world_with(four, Service::default(), |builder| builder).await;
+    let vendors = ["lamp", "fan", "door", "bell"];
+    for vendor in vendors {
+        world.onboard(vendor).await;
+    }
+    world.settle().await;
+    for vendor in vendors {
+        world.script(&format!("GET /targets/thing:th.{vendor}/commands/c1"), Said::Nothing);
+    }
+    world.push(pushed("c1", &["a"]));
+    world.push(pushed_to("th.fan", "c2", &["b"]));
+    tokio::time::sleep(8 * SECOND).await;
+    assert_eq!(world.done(), ["th.fan c2 b"]);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_nobody_can_look_for_is_told_and_counted() {
+    let mut world = world(Service::default(), |builder| builder).await;
+    world.onboard("lamp").await;
+    world.settle().await;
+    world.script("GET /targets/thing:th.1/commands/c1", Said::Status(503, "LOCK_FAILED"));
+    world.push(pushed("c1", &["a"]));
+    world.settle().await;
+    assert_eq!(world.gateway.counters().undetermined, 1);
+    let why = Unrouted::Undetermined(vec![thing(OWN)]);
+    assert!(world.events().await.contains(&GatewayEvent::Unrouted(command("c1"), why)));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_names_the_commands_of_others_makes_nobody_do_them() {
+    let world = world(Service::default(), |builder| builder).await;
+    world.service().lists_everything = true;
+    world.service().commands =
+        vec![listed("th.fan", "c2", 1, &["b"]), listed("th.lamp", "c1", 2, &["a"]), listed("th.door", "c0", 3, &["c"])];
+    world.onboard("lamp").await;
+    world.onboard("fan").await;
+    world.settle().await;
+    let mut done = world.done();
+    done.sort();
+    assert_eq!(done, ["th.fan c2 b", "th.lamp c1 a"]);
+    assert_eq!(world.reports().len(), 2);
+    world.end().await;
 }

@@ -37,9 +37,14 @@ async fn a_gateways_logs_show_what_happens_and_no_secret() {
     rendered.push_str(&format!("{:?} {:?}", world.events().await, store.load().await.expect("read")));
     world.end().await;
     let log = log.text();
-    for expected in
-        ["end node joined", "onboarded again", "refused", "end node left", "carried out by nobody", "th.lamp"]
-    {
+    for expected in [
+        "end node joined",
+        "end node onboarded again",
+        "could not be onboarded again",
+        "end node left",
+        "carried out by nobody",
+        "th.lamp",
+    ] {
         assert!(log.contains(expected), "{expected} in {log}");
     }
     for secret in ["lamp-pw", "owner-1", "lamp-1", "lamp-2", "token-0", "revoked"] {

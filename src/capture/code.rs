@@ -29,6 +29,7 @@ pub(super) fn error(kind: LinkErrorKind) -> &'static str {
     match kind {
         LinkErrorKind::NameNotResolved => "name-not-resolved",
         LinkErrorKind::Tcp => "tcp",
+        LinkErrorKind::Proxy => "proxy",
         LinkErrorKind::Tls => "tls",
         LinkErrorKind::WebSocket => "websocket",
         LinkErrorKind::Refused(RefusedReason::ProtocolVersion) => "refused-1",
@@ -52,6 +53,7 @@ pub(super) fn error_kind(word: &str) -> Option<LinkErrorKind> {
     Some(match word {
         "name-not-resolved" => LinkErrorKind::NameNotResolved,
         "tcp" => LinkErrorKind::Tcp,
+        "proxy" => LinkErrorKind::Proxy,
         "tls" => LinkErrorKind::Tls,
         "websocket" => LinkErrorKind::WebSocket,
         "connect-timed-out" => LinkErrorKind::ConnectTimedOut,

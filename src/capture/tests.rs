@@ -97,6 +97,7 @@ fn all_link_errors_have_a_word() {
         LinkErrorKind::Protocol,
         LinkErrorKind::Overloaded,
         LinkErrorKind::Config,
+        LinkErrorKind::Proxy,
     ];
     for kind in refusals.chain(others) {
         assert_eq!(code::error_kind(code::error(kind)), Some(kind));

@@ -15,7 +15,7 @@ use crate::cli::credential_vault::CredentialVault;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::message::read_method;
 use crate::cli::request_args::RequestArgs;
-use crate::cli::tls_args::TlsArgs;
+use crate::cli::route_args::RouteArgs;
 use crate::cli::{duration_arg, local_socket, output, session};
 use crate::client::{self, Client};
 use crate::frame;
@@ -54,7 +54,7 @@ pub(crate) struct Call {
     #[arg(long, value_name = "TIMES", default_value_t = 0)]
     retry: u32,
     #[command(flatten)]
-    tls: TlsArgs,
+    route: RouteArgs,
     #[command(flatten)]
     credentials: CredentialArgs,
 }
@@ -68,7 +68,7 @@ impl Call {
         if verbose {
             show(&request);
         }
-        let mut road = Road::find(&file, &onboarded, &self.tls, deadline).await?;
+        let mut road = Road::find(&file, &onboarded, &self.route, deadline).await?;
         let answer = self.with_retries(&mut road, &request, deadline).await;
         road.close().await;
         let response = answer?;
@@ -184,9 +184,9 @@ enum Road {
 
 impl Road {
     /// Looks for a socket, else for the lock, until `deadline`.
-    async fn find(file: &Path, onboarded: &Onboarded, tls: &TlsArgs, deadline: Instant) -> Result<Self, Failure> {
+    async fn find(file: &Path, onboarded: &Onboarded, route: &RouteArgs, deadline: Instant) -> Result<Self, Failure> {
         match connection_lock::take(file, deadline).await? {
-            Taken::Lock(lock) => Self::connect(file, onboarded, tls, lock, deadline).await,
+            Taken::Lock(lock) => Self::connect(file, onboarded, route, lock, deadline).await,
             Taken::Served(socket, _) => Ok(Self::Through(socket)),
         }
     }
@@ -194,15 +194,15 @@ impl Road {
     async fn connect(
         file: &Path,
         onboarded: &Onboarded,
-        tls: &TlsArgs,
+        route: &RouteArgs,
         lock: ConnectionLock,
         deadline: Instant,
     ) -> Result<Self, Failure> {
-        let files = tls.files(&onboarded.settings.tls)?;
-        let transport = session::transport(&files, tls)?;
-        let vault = CredentialVault::new(file, Settings { tls: files, ..onboarded.settings.clone() });
+        let files = route.files(&onboarded.settings.route)?;
+        let transport = session::transport(&files, route)?;
+        let vault = CredentialVault::new(file, Settings { route: files.clone(), ..onboarded.settings.clone() });
         let left = deadline.saturating_duration_since(Instant::now());
-        let config = session::resume(onboarded, Some(left))?.with_pushes(false);
+        let config = route.pin(session::resume(onboarded, Some(left))?)?.with_pushes(false);
         match timeout_at(deadline, client::connect_with(config.clone(), transport, vault)).await {
             Ok(Ok((client, _pushes, connection))) => {
                 let connection = tokio::spawn(async move {
@@ -212,7 +212,7 @@ impl Road {
                 });
                 Ok(Self::Own { client, connection, _lock: lock })
             }
-            Ok(Err(error)) => Err(session::explain(&error, &config).await),
+            Ok(Err(error)) => Err(session::explain(&error, &config, &files).await),
             Err(_) => Err(Failure::new(Exit::TimedOut, "no connection in time").advise("--max-time waits longer.")),
         }
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::cli::exit::Failure;
-use crate::cli::tls_args::TlsFiles;
+use crate::cli::route_args::Route;
 use crate::client::causes::with_causes;
 use crate::client::vault::{VaultError, private_file};
 use crate::ids::VendorThingId;
@@ -61,8 +61,8 @@ pub(crate) struct Settings {
     pub(crate) password_file: Option<PathBuf>,
     /// Whether the broker is an ordinary one, where answers need a subscription.
     pub(crate) response_filter: bool,
-    /// What TLS needs.
-    pub(crate) tls: TlsFiles,
+    /// Certificates and a proxy.
+    pub(crate) route: Route,
 }
 
 /// A thing that has been onboarded.
@@ -90,8 +90,8 @@ struct Layout {
     password_file: Option<PathBuf>,
     #[serde(default)]
     response_filter: bool,
-    #[serde(default)]
-    tls: TlsFiles,
+    #[serde(default, alias = "tls")]
+    route: Route,
     credential: Value,
 }
 
@@ -134,7 +134,7 @@ impl Onboarded {
                 app_key_file: layout.app_key_file,
                 password_file: layout.password_file,
                 response_filter: layout.response_filter,
-                tls: layout.tls,
+                route: layout.route,
             },
         })
     }
@@ -142,7 +142,7 @@ impl Onboarded {
     /// Writes `path`, mode 0600, whole or not at all, and durably.
     pub(crate) fn write(&self, path: &Path) -> Result<(), VaultError> {
         let failed = |error: serde_json::Error| VaultError::io("write", path, error.into());
-        let Settings { scheme, broker, vendor_thing_id, app_key_file, password_file, response_filter, tls } =
+        let Settings { scheme, broker, vendor_thing_id, app_key_file, password_file, response_filter, route } =
             self.settings.clone();
         let layout = Layout {
             version: VERSION,
@@ -152,7 +152,7 @@ impl Onboarded {
             app_key_file,
             password_file,
             response_filter,
-            tls,
+            route,
             credential: serde_json::from_str(&self.credential.to_json_exposed()).map_err(failed)?,
         };
         let mut text = Zeroizing::new(serde_json::to_string_pretty(&layout).map_err(failed)?);
@@ -197,7 +197,7 @@ pub(crate) mod tests {
                 app_key_file: None,
                 password_file: Some("/p".into()),
                 response_filter: false,
-                tls: TlsFiles { ca: Some("/ca.pem".into()), ..TlsFiles::default() },
+                route: Route { ca: Some("/ca.pem".into()), ..Route::default() },
             },
         }
     }
@@ -211,7 +211,7 @@ pub(crate) mod tests {
         assert_eq!(credential.to_json_exposed(), onboarded().credential.to_json_exposed());
         assert_eq!((again.scheme, again.broker.to_string()), (Scheme::Mqtts, "mqtts://h:8883".to_owned()));
         assert_eq!((again.password_file, again.app_key_file), (Some("/p".into()), None));
-        assert_eq!(again.tls.ca, Some("/ca.pem".into()));
+        assert_eq!(again.route.ca, Some("/ca.pem".into()));
     }
 
     #[test]

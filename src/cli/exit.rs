@@ -116,6 +116,10 @@ impl From<&LinkError> for Failure {
             LinkErrorKind::WebSocket => {
                 (Exit::CannotConnect, "Check that the port speaks WebSocket and the path, /mqtt by default.")
             }
+            LinkErrorKind::Proxy => (
+                Exit::CannotConnect,
+                "Check --proxy and its login. A stored proxy is used until --proxy names another, or off.",
+            ),
             LinkErrorKind::Config => (Exit::Usage, "Check the files given with --ca, --cert and --key."),
             _ => (Exit::CannotConnect, "Run it again with -v to see what happened on the connection."),
         };
@@ -144,6 +148,7 @@ impl From<&ConnectError> for Failure {
                 )
             }
             ConnectError::Vault(reason) => Failure::usage(reason),
+            ConnectError::Config(reason) => Failure::usage(reason),
             _ => Failure::other(said),
         }
     }
@@ -163,6 +168,7 @@ mod tests {
             (LinkErrorKind::Tls, "", 35),
             (LinkErrorKind::Refused(RefusedReason::BadUserNameOrPassword), "", 67),
             (LinkErrorKind::Closed, "", 7),
+            (LinkErrorKind::Proxy, "", 7),
             (LinkErrorKind::Config, "", 2),
         ] {
             let failure = Failure::from(&LinkError::new(kind, detail));

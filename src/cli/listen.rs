@@ -16,8 +16,8 @@ use crate::cli::credential_file::CredentialArgs;
 use crate::cli::credential_vault::CredentialVault;
 use crate::cli::exec::Exec;
 use crate::cli::exit::Failure;
+use crate::cli::route_args::RouteArgs;
 use crate::cli::thing_args::ThingArgs;
-use crate::cli::tls_args::TlsArgs;
 use crate::cli::{duration_arg, local_socket, output, session};
 use crate::client::causes::with_causes;
 use crate::client::commands::{self, CommandEvent, CommandEvents, Commands, FileJournal};
@@ -59,7 +59,7 @@ pub(crate) struct Listen {
     #[command(flatten)]
     thing: ThingArgs,
     #[command(flatten)]
-    tls: TlsArgs,
+    route: RouteArgs,
     #[command(flatten)]
     credentials: CredentialArgs,
 }
@@ -67,22 +67,22 @@ pub(crate) struct Listen {
 impl Listen {
     pub(crate) async fn run(&self) -> Result<(), Failure> {
         let file = self.credentials.path()?;
-        let (config, settings) = session::resume_or_onboard(&file, &self.thing, &self.tls)?;
+        let (config, settings) = session::resume_or_onboard(&file, &self.thing, &self.route)?;
         let stop = stop_signal()?;
         tokio::pin!(stop);
         let lock = match connection_lock::take(&file, Instant::now() + LOCK_PATIENCE).await? {
             Taken::Lock(lock) => lock,
             Taken::Served(_, holder) => return Err(connection_lock::busy(&file, holder)),
         };
-        let transport = session::transport(&settings.tls, &self.tls)?;
-        let vault = CredentialVault::new(&file, settings);
+        let transport = session::transport(&settings.route, &self.route)?;
+        let vault = CredentialVault::new(&file, settings.clone());
         let connected = tokio::select! {
             connected = client::connect_with(config.clone(), transport, vault) => connected,
             () = &mut stop => return Ok(()),
         };
         let (client, pushes, mut connection) = match connected {
             Ok(connected) => connected,
-            Err(error) => return Err(session::explain(&error, &config).await),
+            Err(error) => return Err(session::explain(&error, &config, &settings.route).await),
         };
         let socket = local_socket::bind(lock.socket()).map_err(|error| {
             Failure::other(format_args!("cannot listen on {}: {error}", lock.socket().display()))
@@ -95,7 +95,7 @@ impl Listen {
         let ended = tokio::select! {
             ended = &mut connection => return match ended {
                 Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(session::explain(&error, &config).await),
+                Ok(Err(error)) => Err(session::explain(&error, &config, &settings.route).await),
                 Err(error) => Err(Failure::other(format_args!("the connection's task ended: {error}"))),
             },
             never = follow(notices) => match never {},

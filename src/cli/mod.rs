@@ -36,6 +36,7 @@ mod onboard;
 mod output;
 mod owner;
 mod request_args;
+mod route_args;
 mod secret_input;
 mod serve;
 mod server;
@@ -47,7 +48,6 @@ mod tap;
 mod thing;
 mod thing_args;
 mod thing_send;
-mod tls_args;
 mod tls_probe;
 mod user;
 

@@ -10,8 +10,8 @@ use crate::cli::connection_lock::{self, LOCK_PATIENCE, Taken};
 use crate::cli::credential_file::{CredentialArgs, Onboarded};
 use crate::cli::credential_vault::CredentialVault;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::route_args::RouteArgs;
 use crate::cli::thing_args::ThingArgs;
-use crate::cli::tls_args::TlsArgs;
 use crate::cli::{duration_arg, output, session};
 use crate::client;
 
@@ -31,7 +31,7 @@ pub(crate) struct Onboard {
     #[command(flatten)]
     thing: ThingArgs,
     #[command(flatten)]
-    tls: TlsArgs,
+    route: RouteArgs,
     #[command(flatten)]
     credentials: CredentialArgs,
     /// Give up after this long.
@@ -46,9 +46,9 @@ impl Onboard {
     pub(crate) async fn run(&self) -> Result<(), Failure> {
         let path = self.credentials.path()?;
         let Some(named) = self.thing.named()? else { return Err(Failure::usage("no thing is named")) };
-        let settings = named.settings(&self.tls, None)?;
-        let config = named.config(&settings, Some(self.max_time))?;
-        let transport = session::transport(&settings.tls, &self.tls)?;
+        let settings = named.settings(&self.route, None)?;
+        let config = self.route.pin(named.config(&settings, Some(self.max_time))?)?;
+        let transport = session::transport(&settings.route, &self.route)?;
         let vault = CredentialVault::new(&path, settings.clone()).quiet();
         // Whoever is connected as this thing would be kicked by the new credential's first use, and would not know it.
         let _lock = match connection_lock::take(&path, Instant::now() + LOCK_PATIENCE).await? {
@@ -60,7 +60,7 @@ impl Onboard {
             timeout(self.max_time + Duration::from_millis(250), client::onboard_with(&config, &transport, vault));
         let credential = match attempt.await {
             Ok(Ok(credential)) => credential,
-            Ok(Err(error)) => return Err(session::explain(&error, &config).await),
+            Ok(Err(error)) => return Err(session::explain(&error, &config, &settings.route).await),
             Err(_) => {
                 return Err(Failure::new(Exit::TimedOut, "onboarding did not end in time").advise(
                     "--max-time waits longer. An ordinary broker (mosquitto) answers only with --response-filter.",

@@ -82,6 +82,10 @@ pub(crate) struct Serve {
     /// The key of --tls-cert (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Demand a certificate of every thing that comes over TLS, signed by an authority in this PEM file. What it names is not
+    /// looked at: it opens the door, and the login says who comes in. Read once, at the start; HTTPS is not concerned.
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
 }
 
 /// Where to listen. A port alone is one of 127.0.0.1; port 0 lets the system pick.
@@ -155,7 +159,7 @@ impl Serve {
             state_history: StateHistory { states: self.state_history, days: self.state_history_days },
             ..cloud::Options::default()
         };
-        let config = tls.as_ref().map(ServerTls::config);
+        let config = tls.as_ref().map(ServerTls::configs);
         let mut server = Server::open(options, sockets, config).await.map_err(|failure| {
             failure.advise("Another `thingif serve` may use this --data, or its directory may not be writable.")
         })?;
@@ -194,7 +198,10 @@ impl Serve {
 
     fn tls(&self, sockets: &Sockets) -> Result<Option<ServerTls>, Failure> {
         if !sockets.need_tls() {
-            return Ok(None);
+            return match &self.tls_client_ca {
+                Some(_) => Err(Failure::usage("--tls-client-ca demands certificates, and no listener has TLS")),
+                None => Ok(None),
+            };
         }
         let tls = match (&self.tls_cert, &self.tls_key) {
             (Some(certificates), Some(key)) => ServerTls::from_files(certificates, key),
@@ -203,7 +210,10 @@ impl Serve {
                 ServerTls::local(self.data.as_deref(), &sockets.tls_addresses(), host)
             }
         };
-        tls.map(Some)
+        match &self.tls_client_ca {
+            Some(file) => tls?.demanding_certificates_of(file).map(Some),
+            None => tls.map(Some),
+        }
     }
 }
 

@@ -103,10 +103,19 @@ pub(crate) struct Server {
     cloud: Cloud,
     registry: Registry,
     sockets: Sockets,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<TlsConfigs>,
     started: SystemTime,
     admin_file: Option<AdminFile>,
     password: Option<Password>,
+}
+
+/// TLS for the two kinds of clients.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsConfigs {
+    /// Of HTTPS.
+    pub(crate) apps: Arc<ServerConfig>,
+    /// Of MQTT, where a client certificate may be demanded.
+    pub(crate) things: Arc<ServerConfig>,
 }
 
 impl Server {
@@ -114,7 +123,7 @@ impl Server {
     pub(crate) async fn open(
         options: cloud::Options,
         sockets: Sockets,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<TlsConfigs>,
     ) -> Result<Self, Failure> {
         let started = SystemTime::now();
         let registry = Registry::new();
@@ -156,7 +165,7 @@ impl Server {
         let alone = cloud.clone();
         let alone = tokio::spawn(async move { alone.run().await });
         let mut tasks = JoinSet::new();
-        for (listener, tls) in [(sockets.http, None), (sockets.https, tls.clone())] {
+        for (listener, tls) in [(sockets.http, None), (sockets.https, tls.as_ref().map(|tls| tls.apps.clone()))] {
             if let Some(listener) = listener {
                 tasks.spawn(cloud::http::serve(listener, tls, cloud.clone(), until_stopped(stopped.clone())));
             }
@@ -167,6 +176,7 @@ impl Server {
             tasks.spawn(admin.serve(listener, until_stopped(stopped.clone())));
         }
         let edge = Edge::new(cloud.service(), cloud.clone(), registry, edge::Config::default());
+        let tls = tls.map(|tls| tls.things);
         let listeners = Listeners { mqtt: sockets.mqtt, mqtts: sockets.mqtts, ws: sockets.ws, wss: sockets.wss, tls };
         tasks.spawn(edge.run(listeners, until_stopped(stopped)));
 

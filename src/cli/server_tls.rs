@@ -9,12 +9,13 @@ use tempfile::TempDir;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::{self, ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 
 use crate::cli::exit::Failure;
 use crate::cli::local_ca::{self, LocalCa};
+use crate::cli::server::TlsConfigs;
 
 /// Where certificates come from.
 enum Source {
@@ -28,7 +29,7 @@ enum Source {
 pub(crate) struct ServerTls {
     source: Source,
     current: Arc<Current>,
-    config: Arc<ServerConfig>,
+    configs: TlsConfigs,
 }
 
 impl ServerTls {
@@ -53,17 +54,32 @@ impl ServerTls {
 
     fn new(source: Source) -> Result<Self, Failure> {
         let current = Arc::new(Current(RwLock::new(Arc::new(load(&source)?))));
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Failure::other(format_args!("TLS cannot be set up: {error}")))?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
-        Ok(Self { source, current, config: Arc::new(config) })
+        let config =
+            builder()?.with_no_client_auth().with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
+        let config = Arc::new(config);
+        Ok(Self { source, current, configs: TlsConfigs { apps: Arc::clone(&config), things: config } })
+    }
+
+    /// The same, but no thing gets in without a certificate that an authority in `file` has signed.
+    pub(crate) fn demanding_certificates_of(mut self, file: &Path) -> Result<Self, Failure> {
+        let unusable = |error: &dyn fmt::Display| {
+            Failure::usage(format_args!("cannot use --tls-client-ca {}: {error}", file.display()))
+        };
+        let mut roots = RootCertStore::empty();
+        for authority in read_chain("--tls-client-ca", file)? {
+            roots.add(authority).map_err(|error| unusable(&error))?;
+        }
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
+            .build()
+            .map_err(|error| unusable(&error))?;
+        let resolver = Arc::clone(&self.current) as Arc<dyn ResolvesServerCert>;
+        self.configs.things = Arc::new(builder()?.with_client_cert_verifier(verifier).with_cert_resolver(resolver));
+        Ok(self)
     }
 
     /// For the listeners. What [`reload`](Self::reload) brings is used by every handshake after it.
-    pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config)
+    pub(crate) fn configs(&self) -> TlsConfigs {
+        self.configs.clone()
     }
 
     /// The file that clients are to trust, when the certificate comes from the local authority.
@@ -82,10 +98,16 @@ impl ServerTls {
     }
 }
 
+fn builder() -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, Failure> {
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Failure::other(format_args!("TLS cannot be set up: {error}")))
+}
+
 fn load(source: &Source) -> Result<CertifiedKey, Failure> {
     let (chain, key) = match source {
         Source::Local { ca, names, .. } => ca.issue(names)?,
-        Source::Files { certificates, key } => (read_chain(certificates)?, read_key(key)?),
+        Source::Files { certificates, key } => (read_chain("--tls-cert", certificates)?, read_key(key)?),
     };
     CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match (source, error) {
         (Source::Files { certificates, key }, rustls::Error::InconsistentKeys(_)) => {
@@ -101,9 +123,9 @@ fn load(source: &Source) -> Result<CertifiedKey, Failure> {
     })
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+fn read_chain(flag: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let failed =
-        |error: &dyn fmt::Display| Failure::usage(format_args!("cannot read --tls-cert {}: {error}", path.display()));
+        |error: &dyn fmt::Display| Failure::usage(format_args!("cannot read {flag} {}: {error}", path.display()));
     let chain = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| failed(&error))?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::cli::credential_file::{self, Onboarded, Settings};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::route_args::{Route, RouteArgs};
 use crate::cli::thing_args::{Named, ThingArgs};
-use crate::cli::tls_args::{TlsArgs, TlsFiles};
 use crate::cli::{secret_input, tls_probe};
 use crate::client::causes::with_causes;
 use crate::config::{Config, Identity};
@@ -16,15 +16,16 @@ use crate::secret::Secret;
 use crate::transport::paho::{self, Paho};
 
 /// The transport, with the files and the danger that the command line and the credential name.
-pub(crate) fn transport(files: &TlsFiles, args: &TlsArgs) -> Result<Paho, Failure> {
+pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Paho, Failure> {
     let mut options = paho::Options::default();
-    options.tls.ca_file.clone_from(&files.ca);
-    options.tls.client_cert_file.clone_from(&files.cert);
-    options.tls.client_key_file.clone_from(&files.key);
+    options.tls.ca_file.clone_from(&route.ca);
+    options.tls.client_cert_file.clone_from(&route.cert);
+    options.tls.client_key_file.clone_from(&route.key);
     options.tls.danger_accept_any_certificate = args.danger_accept_any_certificate;
     if args.danger_accept_any_certificate {
         eprintln!("thingif: DANGER: certificates are not checked; anybody on the way can read and change everything");
     }
+    options.proxy = route.proxy.as_ref().map(|proxy| args.login(proxy)).transpose()?;
     Paho::new(options).map_err(|error| Failure::from(&error))
 }
 
@@ -59,7 +60,16 @@ pub(crate) fn resume(onboarded: &Onboarded, connect_timeout: Option<Duration>) -
 
 /// What a verb that stays connected begins with: the stored credential, else the thing that the flags name, which is
 /// onboarded then. A credential that is lost or damaged needs nobody when the flags are there.
-pub(crate) fn resume_or_onboard(file: &Path, thing: &ThingArgs, tls: &TlsArgs) -> Result<(Config, Settings), Failure> {
+pub(crate) fn resume_or_onboard(
+    file: &Path,
+    thing: &ThingArgs,
+    route: &RouteArgs,
+) -> Result<(Config, Settings), Failure> {
+    let (config, settings) = settle(file, thing, route)?;
+    Ok((route.pin(config)?, settings))
+}
+
+fn settle(file: &Path, thing: &ThingArgs, route: &RouteArgs) -> Result<(Config, Settings), Failure> {
     let named = thing.named()?;
     let stored = match (Onboarded::read(file), &named) {
         (Ok(stored), _) => stored,
@@ -72,20 +82,25 @@ pub(crate) fn resume_or_onboard(file: &Path, thing: &ThingArgs, tls: &TlsArgs) -
     match (stored, named) {
         (None, None) => Err(credential_file::missing(file)),
         (None, Some(named)) => {
-            let settings = named.settings(tls, None)?;
+            let settings = named.settings(route, None)?;
             Ok((named.config(&settings, None)?, settings))
         }
         (Some(stored), None) => {
-            let settings = Settings { tls: tls.files(&stored.settings.tls)?, ..stored.settings.clone() };
+            let settings = Settings { route: route.files(&stored.settings.route)?, ..stored.settings.clone() };
             Ok((resume(&stored, None)?, settings))
         }
-        (Some(stored), Some(named)) => reconcile(file, &stored, &named, tls),
+        (Some(stored), Some(named)) => reconcile(file, &stored, &named, route),
     }
 }
 
 /// The flags and what is stored, when both are there: the flags are right about the broker, and never take a file away from
 /// another thing.
-fn reconcile(file: &Path, stored: &Onboarded, named: &Named<'_>, tls: &TlsArgs) -> Result<(Config, Settings), Failure> {
+fn reconcile(
+    file: &Path,
+    stored: &Onboarded,
+    named: &Named<'_>,
+    route: &RouteArgs,
+) -> Result<(Config, Settings), Failure> {
     let Onboarded { credential, settings: before } = stored;
     if credential.app_id != named.app.id || before.vendor_thing_id != *named.thing {
         let shown = file.display();
@@ -99,7 +114,7 @@ fn reconcile(file: &Path, stored: &Onboarded, named: &Named<'_>, tls: &TlsArgs) 
     if !is_at_home {
         eprintln!("thingif: the credential is from {}; onboarding at {}", before.broker, named.broker);
     }
-    let settings = named.settings(tls, Some(stored))?;
+    let settings = named.settings(route, Some(stored))?;
     match named.config(&settings, None) {
         Ok(config) => Ok((config, settings)),
         // It has what it needs today.
@@ -112,24 +127,39 @@ fn reconcile(file: &Path, stored: &Onboarded, named: &Named<'_>, tls: &TlsArgs) 
 }
 
 /// Why connecting with `config` failed, with what can be found out about it.
-pub(crate) async fn explain(error: &ConnectError, config: &Config) -> Failure {
+pub(crate) async fn explain(error: &ConnectError, config: &Config, route: &Route) -> Failure {
     let failure = Failure::from(error);
-    if !error.link_error().is_some_and(|link| link.kind() == LinkErrorKind::Tls) {
+    let Some(link) = error.link_error() else { return failure };
+    let may_be_ours = link.detail().contains("client certificate");
+    // To find out more, the broker would have to be asked directly; whoever names a proxy does not want that.
+    if route.proxy.is_some() || !(may_be_ours || link.kind() == LinkErrorKind::Tls) {
         return failure;
     }
     let endpoint: Option<Endpoint> = match error {
         ConnectError::Onboarding(OnboardingError::Link(_)) => Some(config.broker().clone()),
         _ => config.resume().and_then(|credential| credential.endpoint(config.assigned_scheme())),
     };
-    match endpoint {
-        Some(endpoint) if tls_probe::certificate_is_to_blame(&endpoint).await => Failure::new(
+    let Some(endpoint) = endpoint else { return failure };
+    let broker = endpoint.authority();
+    let tried = tls_probe::handshake_with(&endpoint).await;
+    if may_be_ours && tried.asks_for_certificate {
+        let what = match &route.cert {
+            None => "and there is none",
+            Some(_) => "and does not accept this one",
+        };
+        return Failure::new(Exit::Tls, format_args!("{broker} wants a client certificate, {what}"))
+            .advise("Give one that an authority of the broker's has signed, with its key: --cert FILE --key FILE.");
+    }
+    if !may_be_ours && tried.succeeds {
+        let host = &endpoint.host;
+        return Failure::new(
             Exit::Certificate,
-            format_args!("the certificate of {} is not trusted, or is not for the name {}", endpoint.authority(), endpoint.host),
+            format_args!("the certificate of {broker} is not trusted, or is not for the name {host}"),
         )
         .advise(
             "Give the authority that signed it with --ca FILE (`thingif serve` names its own in its first line), and use a \
              host name that is in it.",
-        ),
-        _ => failure,
+        );
     }
+    failure
 }

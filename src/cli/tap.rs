@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use crate::mqtt::{Credentials, Endpoint, LinkError, Publish};
 use crate::topic::TopicFilter;
-use crate::transport::{BoxFuture, ConnectOptions, Link, LinkEvent, Transport};
+use crate::transport::{BoxFuture, Capabilities, ConnectOptions, Link, LinkEvent, Transport};
 
 /// What passes, at the moment it does.
 #[derive(Debug)]
@@ -50,6 +50,10 @@ impl<T: Transport> Transport for Tap<T> {
             (self.show)(Passing::Connected(endpoint, credentials));
             Ok(Box::new(TappedLink { link, show: Arc::clone(&self.show) }) as Box<dyn Link>)
         })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.transport.capabilities()
     }
 }
 

@@ -10,8 +10,8 @@ use crate::cli::app_args::AppArg;
 use crate::cli::credential_file::{Onboarded, Settings};
 use crate::cli::demo::SchemeArg;
 use crate::cli::exit::Failure;
+use crate::cli::route_args::RouteArgs;
 use crate::cli::secret_input::{self, Unquoted};
-use crate::cli::tls_args::TlsArgs;
 use crate::config::{Config, Identity};
 use crate::ids::{FirmwareVersion, ThingType, VendorThingId};
 use crate::mqtt::Endpoint;
@@ -87,7 +87,7 @@ impl ThingArgs {
 
 impl Named<'_> {
     /// What is kept beside the credential. What the flags leave open stays as it was `before` at the same broker.
-    pub(crate) fn settings(&self, tls: &TlsArgs, before: Option<&Onboarded>) -> Result<Settings, Failure> {
+    pub(crate) fn settings(&self, route: &RouteArgs, before: Option<&Onboarded>) -> Result<Settings, Failure> {
         let before = before.map(|onboarded| &onboarded.settings).filter(|settings| settings.broker == *self.broker);
         let scheme = self.args.assigned.map(Into::into).or(before.map(|settings| settings.scheme));
         Ok(Settings {
@@ -97,7 +97,7 @@ impl Named<'_> {
             app_key_file: kept(&self.args.app_key_file),
             password_file: kept(&self.args.password_file),
             response_filter: self.args.response_filter || before.is_some_and(|settings| settings.response_filter),
-            tls: tls.files(&before.map(|settings| settings.tls.clone()).unwrap_or_default())?,
+            route: route.files(&before.map(|settings| settings.route.clone()).unwrap_or_default())?,
         })
     }
 

@@ -1,13 +1,16 @@
 //! Whose fault a failed TLS connection is. Paho says only that it failed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::ResolvesClientCert;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
 use crate::mqtt::Endpoint;
@@ -15,24 +18,49 @@ use crate::mqtt::Endpoint;
 /// Time for the probe as a whole.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether a handshake succeeds once the certificate is not judged. Then the certificate was to blame.
-///
-/// The connection is closed right after the handshake; nothing is sent over it.
-pub(crate) async fn certificate_is_to_blame(endpoint: &Endpoint) -> bool {
-    matches!(tokio::time::timeout(TIMEOUT, handshake(endpoint)).await, Ok(Some(())))
+/// What a handshake was like in which nothing was judged and nothing shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Handshake {
+    /// It succeeded: if one does not that judges the broker's certificate, that is to blame.
+    pub(crate) succeeds: bool,
+    /// The broker asked for a client certificate.
+    pub(crate) asks_for_certificate: bool,
 }
 
-async fn handshake(endpoint: &Endpoint) -> Option<()> {
+/// Tries it. The connection is closed right after the handshake; nothing is sent over it.
+pub(crate) async fn handshake_with(endpoint: &Endpoint) -> Handshake {
+    let asked = Arc::new(Asked::default());
+    let tried = tokio::time::timeout(TIMEOUT, handshake(endpoint, Arc::clone(&asked))).await;
+    Handshake { succeeds: matches!(tried, Ok(Some(()))), asks_for_certificate: asked.0.load(Ordering::Relaxed) }
+}
+
+async fn handshake(endpoint: &Endpoint, asked: Arc<Asked>) -> Option<()> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .ok()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Unjudged(provider)))
-        .with_no_client_auth();
+        .with_client_cert_resolver(asked);
     let name = ServerName::try_from(endpoint.host.clone()).ok()?;
     let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.ok()?;
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok().map(drop)
+}
+
+/// Has no certificate to show, and remembers that one was asked for.
+#[derive(Debug, Default)]
+struct Asked(AtomicBool);
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        // Without, it would not be asked.
+        true
+    }
 }
 
 /// Accepts every certificate, but not every signature: the peer must have its key.
@@ -98,7 +126,7 @@ mod tests {
         let tls = ServerTls::local(None, &[], None).expect("made");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let port = listener.local_addr().expect("bound").port();
-        let acceptor = TlsAcceptor::from(tls.config());
+        let acceptor = TlsAcceptor::from(tls.configs().apps);
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.expect("accepted");
@@ -106,7 +134,7 @@ mod tests {
             }
         });
         let endpoint = Endpoint::new(Scheme::Mqtts, "127.0.0.1", port).expect("valid");
-        assert!(certificate_is_to_blame(&endpoint).await);
+        assert_eq!(handshake_with(&endpoint).await, Handshake { succeeds: true, asks_for_certificate: false });
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let port = listener.local_addr().expect("bound").port();
@@ -117,6 +145,6 @@ mod tests {
             }
         });
         let endpoint = Endpoint::new(Scheme::Mqtts, "127.0.0.1", port).expect("valid");
-        assert!(!certificate_is_to_blame(&endpoint).await);
+        assert!(!handshake_with(&endpoint).await.succeeds);
     }
 }

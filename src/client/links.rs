@@ -35,6 +35,7 @@ fn options(config: &Config) -> ConnectOptions {
         timeout: config.connect_timeout(),
         detect_dead_peer: config.detect_dead_peer(),
         max_payload: defaults.max_payload.max(config.max_frame()),
+        spki_pins: config.spki_pins().to_vec(),
     }
 }
 

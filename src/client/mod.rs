@@ -131,6 +131,7 @@ pub async fn connect_with(
     transport: impl Transport,
     vault: impl Vault,
 ) -> Result<(Client, Pushes, Connection), ConnectError> {
+    config.check_pins(transport.capabilities().spki_pins)?;
     let (vault, key): (Arc<dyn Vault>, _) = (Arc::new(vault), VaultKey::of(&config));
     let (config, failure) = storing::load(config, &*vault, &key).await?;
     let failure = failure.map(|reason| Notice::LoadFailed { reason });
@@ -143,6 +144,7 @@ async fn establish(
     storing: Storing,
     first: Option<Notice>,
 ) -> Result<(Client, Pushes, Connection), ConnectError> {
+    config.check_pins(transport.capabilities().spki_pins)?;
     let seed = seed(&config)?;
     let links = Links::owning(&config, transport);
     let status = Arc::new(Status::new(config.resume().cloned()));
@@ -189,6 +191,7 @@ async fn onboard_once(
     transport: &impl Transport,
     mut storing: Storing,
 ) -> Result<Credential, ConnectError> {
+    config.check_pins(transport.capabilities().spki_pins)?;
     let origin = Clock::now();
     let now = || Instant::from_origin(origin.elapsed());
     let mut links = Links::borrowing(config, transport);

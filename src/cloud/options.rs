@@ -149,7 +149,9 @@ pub struct Options {
     /// it is. Costs about 60 of the 4,096 bytes of a push. Default `false`: Kii's pushes were never seen with it (`wire`
     /// §8).
     pub name_push_target: bool,
-    /// Delays logins after failures, by address and by name (never refuses them). Default `true`.
+    /// Delays logins after failures, by address and by name (never refuses them). Default `true`. Behind a proxy that does
+    /// not pass on the peers' own addresses, all of them are one, and one that fails again and again delays the others
+    /// by up to 4 s.
     pub throttle_logins: bool,
     /// What passwords cost. Stored hashes keep the cost they were made with.
     pub password_cost: PasswordCost,

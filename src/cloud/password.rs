@@ -30,7 +30,7 @@ impl Passwords {
         let params = Params::new(cost.memory_kib, cost.passes, 1, None).map_err(impossible)?;
         let memory = Memory::default();
         let nobody = Argon2id::new(params.clone())
-            .phc(&super::random::<32>(), &mut memory.take())
+            .phc(&super::random::<32>(), &mut memory.take().blocks)
             .map_err(|error| OpenError::Option { name: "password_cost", problem: error.to_string() })?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (queue, running) = (Arc::new(Semaphore::new(QUEUE)), Arc::new(Semaphore::new(cores)));
@@ -74,7 +74,7 @@ impl Passwords {
         let work = move || {
             // Held by the work, not by who waits for it: giving up does not make room for more at once.
             let _turn = turn;
-            work(&mut memory.take())
+            work(&mut memory.take().blocks)
         };
         tokio::task::spawn_blocking(work).await.map_err(Failure::internal)?
     }
@@ -102,20 +102,6 @@ impl Memory {
 struct Taken {
     blocks: Vec<Block>,
     memory: Memory,
-}
-
-impl std::ops::Deref for Taken {
-    type Target = Vec<Block>;
-
-    fn deref(&self) -> &Vec<Block> {
-        &self.blocks
-    }
-}
-
-impl std::ops::DerefMut for Taken {
-    fn deref_mut(&mut self) -> &mut Vec<Block> {
-        &mut self.blocks
-    }
 }
 
 impl Drop for Taken {

@@ -11,19 +11,24 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::ids::{AppId, ThingId, VendorThingId};
-use table::Table;
+use crate::edge::SHORTEST_ADMISSION;
+use crate::ids::{AppId, ThingId, UserId, VendorThingId};
+use table::{Decay, Table};
 
 /// Addresses, and as many names, that are remembered at once. Each costs about 64 bytes.
 const MAX_ENTRIES: usize = 10_000;
 /// The longest delay. Devices give a call 10 s.
 const MAX_DELAY: Duration = Duration::from_secs(4);
+const _: () = assert!(MAX_DELAY.as_millis() < SHORTEST_ADMISSION.as_millis(), "a delay must not refuse a CONNECT");
 /// The first delay; it doubles with every further failure.
 const FIRST_DELAY: Duration = Duration::from_millis(125);
 /// Failures without any delay: somebody mistypes.
 const FREE_BY_NAME: u32 = 3;
 /// The same for an address, behind which there may be a whole site.
 const FREE_BY_ADDRESS: u32 = 20;
+/// An address loses a failure in so many milliseconds, and never has more than make the longest delay: one device that
+/// cannot log in slows its site down while it tries, and not for good.
+const ADDRESS_DECAY: Decay = Decay { every: 30_000, most: FREE_BY_ADDRESS + 5 };
 
 /// A thing, user or endpoint: the SHA-256 of what it is called, which may be as long as whoever tries it likes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,9 +45,14 @@ impl Name {
         Name::new("thing id", app.as_str(), thing.as_str())
     }
 
-    /// A user, by a name to log in with.
+    /// Nobody, who was asked for as a user by this name.
     pub(crate) fn user(app: &AppId, name: &str) -> Self {
         Name::new("user", app.as_str(), name)
+    }
+
+    /// A user, by the name that the service gave them: there are three to log in with.
+    pub(crate) fn user_id(app: &AppId, user: &UserId) -> Self {
+        Name::new("user id", app.as_str(), user.as_str())
     }
 
     /// An endpoint; its user name is unique among all applications.
@@ -103,7 +113,7 @@ struct Failures {
 
 impl Default for Throttle {
     fn default() -> Self {
-        let (addresses, names) = (Table::new(MAX_ENTRIES), Table::new(MAX_ENTRIES));
+        let (addresses, names) = (Table::decaying(MAX_ENTRIES, ADDRESS_DECAY), Table::new(MAX_ENTRIES));
         Self(Arc::new(Mutex::new(Failures { addresses, names, failed: 0, delayed: 0 })))
     }
 }

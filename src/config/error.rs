@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::mqtt::Scheme;
+
 /// Why a [`Config`](super::Config) cannot be made: a knob is outside its range. Always the caller's mistake; nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -40,6 +42,15 @@ pub enum ConfigError {
         /// The longest allowed, in bytes.
         max: usize,
     },
+    /// SPKI pins are given, and the transport cannot check them. Nothing was sent.
+    #[error(
+        "SPKI pins are given, and this transport cannot check them: use one that can, or trust one authority of your own \
+         instead (a CA file) and give no pins"
+    )]
+    PinsNotChecked,
+    /// SPKI pins are given, and a broker is to be reached without TLS, where there is no key to check. Nothing was sent.
+    #[error("SPKI pins are given, and {0}:// has no TLS, so no key to check: use mqtts:// or wss://, or give no pins")]
+    PinsWithoutTls(Scheme),
 }
 
 pub(super) fn duration(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Config, Identity};
 use crate::ids::AppId;
-use crate::mqtt::{Endpoint, Scheme};
+use crate::mqtt::{Endpoint, Scheme, SpkiPin};
 use crate::secret::Secret;
 use crate::thing_if::Credential;
 
@@ -127,6 +127,11 @@ impl Config {
     /// See [`with_rest_after_refusal`](Config::with_rest_after_refusal).
     pub fn rest_after_refusal(&self) -> Option<Duration> {
         self.rest_after_refusal
+    }
+
+    /// See [`with_spki_pins`](Config::with_spki_pins).
+    pub fn spki_pins(&self) -> &[SpkiPin] {
+        &self.spki_pins
     }
 
     /// See [`with_resume`](Config::with_resume).

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, DATE, MaxSizeReached, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::config::RETRY_AFTER_SECONDS;
@@ -22,34 +22,41 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 pub(super) fn encode(response: Response<Bytes>, request_id: Option<HeaderValue>) -> Bytes {
     let response = if response.body().len() > MAX_BODY { failed() } else { response };
     let (mut parts, body) = response.into_parts();
-    let mut given = std::mem::take(&mut parts.headers);
-    hop_by_hop::remove(&mut given);
-    let mut headers = HeaderMap::with_capacity(given.len() + 8);
-    let fill = |headers: &mut HeaderMap, name: HeaderName, default: fn() -> HeaderValue| {
-        let value = given.get(&name).cloned().unwrap_or_else(default);
-        headers.insert(name, value);
-    };
-    fill(&mut headers, ACCEPT_RANGES, || HeaderValue::from_static("bytes"));
-    fill(&mut headers, AGE, || HeaderValue::from_static("0"));
-    fill(&mut headers, CACHE_CONTROL, || HeaderValue::from_static("max-age=0, no-cache, no-store"));
-    if let Some(content_type) = given.get(CONTENT_TYPE) {
-        headers.insert(CONTENT_TYPE, content_type.clone());
-    }
-    fill(&mut headers, DATE, date);
-    headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
-    if let Some(id) = request_id {
-        headers.insert(REQUEST_ID, id);
-    }
-    for (name, value) in &given {
-        let is_written = [ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_TYPE, DATE, REQUEST_ID].contains(name);
-        if !is_written {
-            headers.append(name.clone(), value.clone());
-        }
-    }
+    let given = std::mem::take(&mut parts.headers);
+    let Ok(headers) = complete(given, request_id.clone()) else { return encode(failed(), request_id) };
     parts.headers = headers;
     let mut frame = BytesMut::new();
     frame::encode_response(&Response::from_parts(parts, body), &mut frame);
     frame.freeze()
+}
+
+/// The headers of an answer, in order. An error: the service gives more than fit beside those of every answer.
+fn complete(mut given: HeaderMap, request_id: Option<HeaderValue>) -> Result<HeaderMap, MaxSizeReached> {
+    hop_by_hop::remove(&mut given);
+    // Of the names alone: one may have any number of values.
+    let mut headers = HeaderMap::try_with_capacity(given.keys_len() + 8)?;
+    let fill = |headers: &mut HeaderMap, name: HeaderName, default: fn() -> HeaderValue| {
+        let value = given.get(&name).cloned().unwrap_or_else(default);
+        headers.try_insert(name, value)
+    };
+    fill(&mut headers, ACCEPT_RANGES, || HeaderValue::from_static("bytes"))?;
+    fill(&mut headers, AGE, || HeaderValue::from_static("0"))?;
+    fill(&mut headers, CACHE_CONTROL, || HeaderValue::from_static("max-age=0, no-cache, no-store"))?;
+    if let Some(content_type) = given.get(CONTENT_TYPE) {
+        headers.try_insert(CONTENT_TYPE, content_type.clone())?;
+    }
+    fill(&mut headers, DATE, date)?;
+    headers.try_insert(CONNECTION, HeaderValue::from_static("keep-alive"))?;
+    if let Some(id) = request_id {
+        headers.try_insert(REQUEST_ID, id)?;
+    }
+    for (name, value) in &given {
+        let is_written = [ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_TYPE, DATE, REQUEST_ID].contains(name);
+        if !is_written {
+            headers.try_append(name.clone(), value.clone())?;
+        }
+    }
+    Ok(headers)
 }
 
 fn date() -> HeaderValue {
@@ -107,6 +114,21 @@ mod tests {
              Content-Type:application/json\r\nDate:Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection:keep-alive\r\n\r\n\
              {\n  \"a\" : 1\n}"
         );
+    }
+
+    #[test]
+    fn more_headers_than_a_map_can_hold_beside_its_own_are_a_failure_and_no_panic() {
+        let mut response = Response::new(Bytes::new());
+        for _ in 0..30_000 {
+            response.headers_mut().append("set-cookie", HeaderValue::from_static("a=b"));
+        }
+        assert_eq!(text(response, None).matches("a=b").count(), 30_000);
+        let mut response = Response::new(Bytes::new());
+        let more = (0..).map(|i| HeaderName::try_from(format!("x-{i}")).expect("a name"));
+        let is_full = |name| response.headers_mut().try_append(name, HeaderValue::from_static("1")).is_err();
+        assert!(more.take(100_000).any(is_full), "the map has no end");
+        let answer = text(response, Some("7"));
+        assert!(answer.starts_with("500\r\n") && answer.contains("\r\nX-Kii-RequestID:7\r\n"), "{answer}");
     }
 
     #[test]

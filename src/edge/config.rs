@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Role;
 use super::socket::KEEP_ALIVE;
 use crate::mqtt::packet::Limits;
 
@@ -12,10 +13,15 @@ use crate::mqtt::packet::Limits;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Time from accept to a complete CONNECT, TLS and WebSocket handshakes included; as long again for the
-    /// [`Directory`](super::Directory) to judge it. Default 10 s. Short times cost devices on slow radio their TLS handshake; long
+    /// Time from accept to a complete CONNECT, TLS and WebSocket handshakes included; as long again, and never
+    /// less than 10 s, for the [`Directory`](super::Directory) to judge it, which may delay a login after failures. Default 10 s. Short times cost devices on slow radio their TLS handshake; long
     /// ones leave sockets to strangers.
     pub connect_timeout: Duration,
+    /// Connections at once, those without a CONNECT included; one more is accepted and closed, and counted as
+    /// [`turned_away`](super::Metrics::turned_away), so that it does not wait in vain and the process keeps descriptors for
+    /// everything else. Default 100,000: set it below the system's limit on open files. Does not bind
+    /// [`Edge::serve_stream`](super::Edge::serve_stream).
+    pub max_connections: usize,
     /// The largest frame (payload of a PUBLISH), in bytes; more is answered with 413. Default 64 KiB. (`wire` §8)
     pub max_frame: usize,
     /// The largest payload that is skipped after that answer, in bytes; more ends the connection. Default 1 MiB.
@@ -26,19 +32,26 @@ pub struct Config {
     /// Requests of one connection that are taken each second once its burst is used up; more are answered with 429 and
     /// `Retry-After`. Default 2,000, which no honest device comes near; 0 counts as 1.
     pub max_requests_per_second: u32,
-    /// Requests of one connection that the service has at once; more are answered with 503 and `Retry-After`. Default
-    /// 256, each of which costs its frame, at most [`max_frame`](Self::max_frame), and two copies of its topic, at most 128 KiB.
+    /// Requests of one client that the service has at once, those included that earlier connections of it have left; more
+    /// are answered with 503 and `Retry-After`. Default 256, each of which costs its frame, at most [`max_frame`](Self::max_frame), and two copies of its topic, at most 128 KiB.
     pub max_in_flight: usize,
-    /// Requests of one connection that wait behind others with the same path; more are answered with 503. They are apart
-    /// from those in flight, so that a device may report a burst of states without losing the last one, which is the one
+    /// Requests of one client of the assigned broker that wait behind others with the same path, of earlier connections
+    /// too; more are answered with 503. They are apart from those in flight, so that a device may report a burst of states without losing the last one, which is the one
     /// that counts. Default 2,048.
     pub max_waiting: usize,
-    /// The bytes that those that wait may hold, their frames and twice their topics; a request beyond it is answered with
-    /// 503. Default 1 MiB.
+    /// The same for one connection to the default broker, where a device has one request. Default 16. What waits when the
+    /// connection ends is dropped.
+    pub max_waiting_onboarding: usize,
+    /// The bytes that those that wait may hold, their frames, twice their topics and their headers' places; a request
+    /// beyond it is answered with 503. Default 4 MiB: a small one holds between 1 and 2 KiB.
     pub max_waiting_bytes: usize,
-    /// Requests of all connections together, those included whose device has gone; more are answered with 503.
+    /// Requests of all connections together, those included whose device has gone; more are answered with 503. The default
+    /// broker may have a quarter of them, rounded up, so that whoever onboards keeps no assigned device from its service.
     /// Default 65,536.
     pub max_in_flight_total: usize,
+    /// The bytes that those requests may hold, counted in the same way; a request beyond it is answered with 503.
+    /// Of these too, the default broker may have a quarter. Default 256 MiB.
+    pub max_in_flight_bytes_total: usize,
     /// QoS 2 packet identifiers that a client may leave without PUBREL; one more ends the connection. Default 256,
     /// at most 65,535 by the protocol; 2 bytes each.
     pub max_unreleased: usize,
@@ -71,14 +84,17 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
+            max_connections: 100_000,
             max_frame: 64 * 1024,
             max_skip: 1024 * 1024,
             max_request_burst: 10_000,
             max_requests_per_second: 2_000,
             max_in_flight: 256,
             max_waiting: 2_048,
-            max_waiting_bytes: 1024 * 1024,
+            max_waiting_onboarding: 16,
+            max_waiting_bytes: 4 * 1024 * 1024,
             max_in_flight_total: 65_536,
+            max_in_flight_bytes_total: 256 * 1024 * 1024,
             max_unreleased: 256,
             push_queue: 64,
             max_dropped_pushes: 64,
@@ -96,6 +112,14 @@ impl Config {
         PushBounds { queue: self.push_queue, max_dropped: self.max_dropped_pushes }
     }
 
+    pub(super) fn lane_bounds(&self, role: Role) -> LaneBounds {
+        let waiting = match role {
+            Role::Onboarding => self.max_waiting_onboarding,
+            Role::Assigned => self.max_waiting,
+        };
+        LaneBounds { in_flight: self.max_in_flight, waiting, waiting_bytes: self.max_waiting_bytes }
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits { max_frame: self.max_frame, max_skip: self.max_skip, ..Limits::default() }
     }
@@ -108,8 +132,19 @@ pub(super) struct PushBounds {
     pub(super) max_dropped: usize,
 }
 
+/// How many requests of one client the service may have, and how many may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LaneBounds {
+    pub(super) in_flight: usize,
+    pub(super) waiting: usize,
+    pub(super) waiting_bytes: usize,
+}
+
 /// The `Retry-After` of a 503: long enough for a burst to pass, in seconds.
 pub(super) const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// What a directory has at least to judge a CONNECT: longer than any delay that it makes after failures.
+pub(crate) const SHORTEST_ADMISSION: Duration = Duration::from_secs(10);
 
 /// How long a closed connection's last bytes are waited for, so that they are not lost to a reset.
 pub(super) const LINGER: Duration = Duration::from_secs(1);

@@ -12,10 +12,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::config::LINGER;
+use super::config::{LINGER, SHORTEST_ADMISSION};
 use super::ending::Ending;
 use super::execute::Backend;
-use super::live::{Live, Place};
+use super::lanes::Lanes;
+use super::live::{Live, OwnLanes, Place};
 use super::login::{Admitted, Origin, login};
 use super::rate::Rate;
 use super::registry::Registration;
@@ -59,7 +60,7 @@ async fn admit<W: Wire, S: Backend, D: Directory>(
     let mut decoder = Decoder::new(live.config.limits()).expecting_connect();
     let mut input = BytesMut::new();
     let number = place.session.id();
-    let times = (deadline, live.config.connect_timeout);
+    let times = (deadline, live.config.connect_timeout.max(SHORTEST_ADMISSION));
     let admitted = tokio::select! {
         admitted = login(&mut *wire, &mut decoder, &mut input, &*directory, origin, &place, times) => admitted,
         ending = place.session.asked_to_end() => Err(ending),
@@ -155,8 +156,11 @@ struct Connection<W, S> {
     service: S,
     live: Arc<Live>,
     session: Arc<Session>,
+    lanes: Arc<Lanes>,
+    /// Which of the client's connections this is: a newer one has a greater number.
+    epoch: u64,
     /// Given up when the conversation is over.
-    places: Option<(Registration, Place)>,
+    places: Option<(Registration, Option<OwnLanes>, Place)>,
 }
 
 impl<W: Wire, S: Backend> Connection<W, S> {
@@ -170,6 +174,9 @@ impl<W: Wire, S: Backend> Connection<W, S> {
         tracing::info!(connection = session.id().0, %remote, %scheme, %client_id, ?role, "connected");
         let registration = live.registry.enter(*role, client_id, &session);
         drop(approach);
+        let epoch = registration.epoch();
+        let lanes = live.lanes(*role, client_id, epoch);
+        let own_lanes = OwnLanes::new(*role, &live, &lanes);
         let mut output = Output::new::<W>();
         write(&mut output, protocol, &connack(None));
         Self {
@@ -195,7 +202,9 @@ impl<W: Wire, S: Backend> Connection<W, S> {
             service,
             live,
             session,
-            places: Some((registration, place)),
+            lanes,
+            epoch,
+            places: Some((registration, own_lanes, place)),
         }
     }
 

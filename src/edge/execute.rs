@@ -4,16 +4,16 @@ use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use tower_service::Service;
 
 use super::answer;
+use super::lanes::{Job, OpenLane, Queued};
 use super::live::{Live, Task};
-use super::session::{Answer, Job, LaneKey, Session};
+use super::session::{Answer, Session};
 
 /// Any error of a service.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -35,75 +35,95 @@ where
 /// While a lane's calls end without waiting, their answers leave in batches of this size: a write costs more than a call.
 const ANSWERS_PER_WAKE: usize = 16;
 
-/// Executes the requests of one lane until none is left.
+/// Executes the requests of one lane until none is left, those included that a newer connection of the client brings.
 ///
 /// Runs as a task of its own: a device that disconnects cancels nothing, and a slow lane delays no other.
-pub(super) async fn run_lane<S: Backend>(
-    service: S,
-    session: Arc<Session>,
-    key: LaneKey,
-    first: Job,
-    live: Arc<Live>,
-    _task: Task,
-) {
-    let mut job = first;
-    // Answers left since the connection was last woken.
-    let mut left = 0;
-    loop {
+pub(super) async fn run_lane<S: Backend>(service: S, mut lane: OpenLane, first: Queued, live: Arc<Live>, _task: Task) {
+    let mut left = Left::default();
+    let mut next = Some(first);
+    while let Some(Queued { job, session, reserved }) = next {
         let Job { topic, request_id, request, .. } = job;
+        left.turn_to(&session);
         live.registry.counters().requests.add();
-        let response = {
-            let mut call = pin!(execute(service.clone(), request, &live));
+        let frame = {
+            let mut call = pin!(answer_to(service.clone(), request, request_id, &live));
             poll_fn(|cx| {
-                let response = call.as_mut().poll(cx);
-                if response.is_pending() && left > 0 {
-                    left = 0;
-                    session.wake();
+                let frame = call.as_mut().poll(cx);
+                if frame.is_pending() {
+                    left.wake();
                 }
-                response
+                frame
             })
             .await
         };
-        let answer = Answer { topic, frame: answer::encode(response, request_id) };
-        live.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if session.answer(answer) {
-            left += 1;
+        drop(reserved);
+        if session.answer(Answer { topic, frame }) {
+            left.answers += 1;
         } else {
             live.registry.counters().undeliverable_answers.add();
         }
         live.registry.relieve();
-        let next = session.next_in_lane(key);
-        if next.is_none() || left >= ANSWERS_PER_WAKE {
-            left = 0;
-            session.wake();
-        }
-        match next {
-            Some(next) => job = next,
-            None => return,
+        next = lane.next();
+        if next.is_none() || left.answers >= ANSWERS_PER_WAKE {
+            left.wake();
         }
     }
 }
 
-/// One call. A panic and an error of the service become a 500.
-///
+/// Answers left for a connection since it was last woken.
+#[derive(Default)]
+struct Left {
+    session: Option<Arc<Session>>,
+    answers: usize,
+}
+
+impl Left {
+    /// The next answer is for this connection.
+    fn turn_to(&mut self, session: &Arc<Session>) {
+        if self.session.as_ref().is_none_or(|known| known.id() != session.id()) {
+            self.wake();
+            self.session = Some(Arc::clone(session));
+        }
+    }
+
+    fn wake(&mut self) {
+        if let (Some(session), 1..) = (&self.session, self.answers) {
+            session.wake();
+        }
+        self.answers = 0;
+    }
+}
+
+/// One call, and its answer as a frame. A panic becomes a 500, wherever it comes from: nothing that a service gives may
+/// keep the rest of its lane from being executed.
+async fn answer_to<S: Backend>(
+    service: S,
+    request: Request<Bytes>,
+    request_id: Option<HeaderValue>,
+    live: &Live,
+) -> Bytes {
+    let id = request_id.clone();
+    let whole = async move { answer::encode(execute(service, request, live).await, id) };
+    match AssertUnwindSafe(whole).catch_unwind().await {
+        Ok(frame) => frame,
+        Err(_) => {
+            live.registry.counters().service_failures.add();
+            tracing::error!("the service panicked");
+            answer::encode(answer::failed(), request_id)
+        }
+    }
+}
+
 /// `service` is a clone of its own: one that panicked, or was made ready for another call, is not called again.
 async fn execute<S: Backend>(mut service: S, request: Request<Bytes>, live: &Live) -> Response<Bytes> {
     let call = async {
         poll_fn(|cx| service.poll_ready(cx)).await?;
         service.call(request).await
     };
-    match AssertUnwindSafe(call).catch_unwind().await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => {
-            live.registry.counters().service_failures.add();
-            let error: BoxError = error.into();
-            tracing::error!(%error, "the service failed");
-            answer::failed()
-        }
-        Err(_) => {
-            live.registry.counters().service_failures.add();
-            tracing::error!("the service panicked");
-            answer::failed()
-        }
-    }
+    call.await.unwrap_or_else(|error: S::Error| {
+        live.registry.counters().service_failures.add();
+        let error: BoxError = error.into();
+        tracing::error!(%error, "the service failed");
+        answer::failed()
+    })
 }

@@ -3,10 +3,10 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
+use super::lanes::{Job, LaneKey, Queued};
 use super::metrics::Counters;
-use super::session::{Job, LaneKey};
 use super::{Peer, Role, answer, hop_by_hop};
 use crate::frame::{self, FrameErrorKind, REQUEST_ID};
 use crate::thing_if::ErrorCode;
@@ -47,14 +47,13 @@ pub(super) fn judge(peer: &Peer, topic: Topic, payload: Bytes, counters: &Counte
     let lane = lane(path);
     // A slice would keep the whole buffer that it was read into for as long as the request waits.
     let payload = Bytes::copy_from_slice(&payload);
-    // The URI is a second copy of the topic.
-    let size = payload.len() + 2 * topic.as_str().len();
     match frame::decode_request(&topic, payload.clone()) {
         Ok(mut request) => {
             // Before a `Connection` could name it: it is between the two ends.
             let request_id = request.headers().get(REQUEST_ID).cloned();
             hop_by_hop::remove(request.headers_mut());
             request.extensions_mut().insert(peer.clone());
+            let size = memory(&topic, payload.len(), request.headers());
             Verdict::Accepted(Job { topic, request_id, request, size }, lane)
         }
         Err(error) if matches!(error.kind(), FrameErrorKind::TooManyHeaders | FrameErrorKind::HeadTooLarge) => {
@@ -70,6 +69,20 @@ pub(super) fn judge(peer: &Peer, topic: Topic, payload: Bytes, counters: &Counte
         }
     }
 }
+
+/// About how many bytes a request holds while it waits. Its headers may hold far more than they say: each has a place of
+/// some 100 bytes in the map, however short it is, and a name that is nobody's own a copy.
+fn memory(topic: &Topic, payload: usize, headers: &HeaderMap) -> usize {
+    let places = headers.capacity() * HEADER_PLACE;
+    let names: usize = headers.keys().map(|name| name.as_str().len() + ALLOCATION).sum();
+    // The URI is a second copy of the topic.
+    size_of::<Queued>() + size_of::<Peer>() + 4 * ALLOCATION + payload + 2 * topic.as_str().len() + places + names
+}
+
+/// A header's place in the map: name, value, and the map's own account of them.
+const HEADER_PLACE: usize = size_of::<HeaderName>() + size_of::<HeaderValue>() + 40;
+/// What the allocator, and whoever counts references, need for themselves.
+const ALLOCATION: usize = 48;
 
 /// Judges a PUBLISH of which only the first bytes of the payload were kept.
 pub(super) fn judge_oversize(
@@ -108,14 +121,16 @@ fn check_path(peer: &Peer, path: &str) -> Result<(), (ErrorCode, &'static str)> 
     }
 }
 
-/// `.` or `..` between slashes, with dots and slashes percent-encoded or not and slashes forward or backward: something
-/// behind the edge could resolve them after the application was checked.
+/// `.` or `..` between slashes, with dots and slashes percent-encoded or not and slashes forward or backward, and with or
+/// without parameters (`..;x`, RFC 3986 §3.3), which some servers cut off first: something behind the edge could resolve
+/// them after the application was checked.
 fn has_dot_segments(path: &str) -> bool {
     if !path.contains(['.', '%']) {
         return false;
     }
-    let path = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
-    path.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
+    let path =
+        path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace("%3b", ";");
+    path.split(['/', '\\']).any(|segment| matches!(segment.split(';').next(), Some("." | "..")))
 }
 
 /// Requests with one path are executed in the order they came. Neither letter case nor percent-encoding makes a path
@@ -178,10 +193,21 @@ mod tests {
         assert_eq!(assigned("p/me/thing-if/apps/app1/onboardings"), Some(200));
         assert_eq!(assigned("p/me/thing-if/apps/app2/targets/thing:th.1/states"), Some(403));
         assert_eq!(assigned("p/me/thing-if/apps/app1/../app2/onboardings"), Some(404));
-        for encoded in ["%2E./app2", "..%2Fapp2", "x%2f.%2e%2Fapp2", "..\\app2", "x%5C..\\..", "x/.."] {
+        for encoded in [
+            "%2E./app2",
+            "..%2Fapp2",
+            "x%2f.%2e%2Fapp2",
+            "..\\app2",
+            "x%5C..\\..",
+            "x/..",
+            "..;/app2",
+            "x/%2E%2e%3Ba=1;b/..",
+            ".;",
+        ] {
             assert_eq!(assigned(&format!("p/me/thing-if/apps/app1/{encoded}")), Some(404), "{encoded}");
         }
         assert_eq!(assigned("p/me/thing-if/apps/app1/targets/a..b"), Some(200));
+        assert_eq!(assigned("p/me/thing-if/apps/app1/targets/a;..;b"), Some(200), "a parameter is no segment");
         assert_eq!(assigned("p/me/api/apps/app1/things"), Some(404));
         assert_eq!(assigned("p/you/thing-if/apps/app1/onboardings"), None);
         assert_eq!(assigned("me"), None);
@@ -204,7 +230,25 @@ mod tests {
             panic!("refused")
         };
         assert!(buffer.is_unique(), "the request keeps the buffer");
-        assert_eq!((job.size, job.request.body().as_ref()), (frame.len() + 2 * topic.as_str().len(), &b"{}"[..]));
+        assert_eq!(job.request.body(), "{}");
+        assert!((frame.len()..2048).contains(&job.size), "{}", job.size);
+    }
+
+    #[test]
+    fn headers_count_for_what_they_hold_and_not_for_what_they_say() {
+        let size = |frame: String| {
+            let topic = Topic::new("p/me/thing-if/apps/app1/x").expect("valid");
+            match judge(&peer(Role::Assigned, "me"), topic, Bytes::from(frame), &Counters::default()) {
+                Verdict::Accepted(job, _) => job.size,
+                _ => panic!("refused"),
+            }
+        };
+        let none = size("GET\n\n".to_owned());
+        let many = size((0..64).fold("GET\n".to_owned(), |frame, i| frame + &format!("{i}:\n")) + "\n");
+        // A `HeaderName` and a `HeaderValue` alone have 72 bytes.
+        assert!(many - none >= 64 * (72 + 32), "{many} with 64 headers, {none} without");
+        let repeated = size("GET\n".to_owned() + &"a:\n".repeat(64) + "\n");
+        assert!(repeated - none >= 64 * 72, "{repeated}: the map has room for 64, though one is left");
     }
 
     #[test]

@@ -207,6 +207,11 @@ impl<S: Backend, D: Directory> Edge<S, D> {
     /// Starts the task of a connection.
     fn start(&self, scheme: Scheme, tcp: TcpStream, remote: SocketAddr, tls: Option<TlsAcceptor>) {
         let Ok(local) = tcp.local_addr() else { return };
+        if self.live.len() >= self.live.config.max_connections {
+            self.live.registry.counters().turned_away.add();
+            tracing::debug!(%remote, %scheme, "turned away: there are too many connections");
+            return;
+        }
         prepare(&tcp, self.live.config.tcp_keep_alive);
         let (edge, deadline, place) = (self.clone(), self.connect_deadline(), self.live.open());
         let origin = Origin { scheme, remote, local };

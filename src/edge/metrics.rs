@@ -35,6 +35,9 @@ macro_rules! counters {
 counters! {
     /// Sockets accepted.
     accepted,
+    /// Sockets closed at once because there were
+    /// [`Config::max_connections`](super::Config::max_connections) already.
+    turned_away,
     /// `accept` failed: out of file descriptors, mostly.
     accept_errors,
     /// Connections that ended before a complete CONNECT: handshake failed, timed out, or something else than MQTT.
@@ -66,6 +69,8 @@ counters! {
     throttled_requests,
     /// Requests answered with 503: too many in flight.
     overloaded_requests,
+    /// Requests that were taken and had not begun when their connection to the default broker ended; dropped.
+    abandoned_requests,
     /// The service panicked or failed; answered with 500.
     service_failures,
     /// Answers that found their connection gone.

@@ -33,8 +33,11 @@
 //! directions.
 //!
 //! Every answer goes to the asking connection alone, on the very topic string of its request, subscribed or not, at
-//! QoS 0. Requests of one connection with the same path are executed in the order they came; others run concurrently.
-//! What was taken is executed to its end even if the connection is gone by then.
+//! QoS 0. Requests of one client identifier of the assigned broker with the same path are executed in the order they came, and
+//! so are those of one connection to the default broker; others run concurrently. What was taken on the assigned broker is
+//! executed to its end even if the connection is gone by then, and before what a newer connection of the client brings; what
+//! a connection that was taken over still brings is 503. On the default broker, what waits when a connection ends is
+//! dropped and counted: nobody is left to take the answer.
 //!
 //! **Subscriptions.** `{client id}` (pushes) and anything below `p/{client id}/` (which changes nothing) are granted,
 //! other filters are not: 0x80 for 3.1.1; 3.1, which has no such code, is told 0 and hears nothing. (`wire` §1.3)
@@ -56,6 +59,7 @@ mod ending;
 mod execute;
 mod hop_by_hop;
 mod intake;
+mod lanes;
 mod listen;
 mod live;
 mod login;
@@ -71,6 +75,8 @@ mod websocket;
 mod wire;
 
 pub use config::Config;
+#[cfg(feature = "cloud")]
+pub(crate) use config::SHORTEST_ADMISSION;
 pub use directory::{Admission, ConnectionId, Directory, Login, Peer, Role};
 pub use execute::Backend;
 pub use listen::{Edge, Listeners};

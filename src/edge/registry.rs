@@ -178,9 +178,10 @@ impl Registry {
     /// Enters an admitted connection; on the assigned broker it takes over from an older one of the same client.
     /// Dropping the registration takes it out again.
     pub(super) fn enter(&self, role: Role, client: &ClientId, session: &Arc<Session>) -> Registration {
-        match role {
+        let epoch = match role {
             Role::Onboarding => {
                 self.inner.onboarding.fetch_add(1, Ordering::Relaxed);
+                0
             }
             Role::Assigned => {
                 let mut clients = self.clients();
@@ -192,9 +193,10 @@ impl Registry {
                 if let Some(older) = clients.connected.insert(client.clone(), newer) {
                     older.session.end(Ending::TakenOver);
                 }
+                epoch
             }
-        }
-        Registration { registry: self.clone(), role, client: client.clone(), session: Arc::clone(session) }
+        };
+        Registration { registry: self.clone(), role, epoch, client: client.clone(), session: Arc::clone(session) }
     }
 
     fn leave(&self, registration: &Registration) {
@@ -300,8 +302,16 @@ impl Drop for Approach {
 pub(super) struct Registration {
     registry: Registry,
     role: Role,
+    epoch: u64,
     client: ClientId,
     session: Arc<Session>,
+}
+
+impl Registration {
+    /// Greater than that of every older connection of the client. 0 on the default broker.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
 }
 
 impl Drop for Registration {

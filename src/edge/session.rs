@@ -1,7 +1,6 @@
-//! What one connection shares with the rest of the edge: answers and pushes for it, and its requests in order.
+//! What one connection shares with the rest of the edge: answers and pushes for it.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,13 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request};
 
 use super::config::PushBounds;
 use super::ending::Ending;
 use super::outgoing::Outgoing;
 use super::push::PushOutcome;
-use super::{Config, ConnectionId, push};
+use super::{ConnectionId, push};
 use crate::topic::Topic;
 
 /// A frame that answers a request, on the request's own topic.
@@ -31,18 +29,6 @@ impl Answer {
     }
 }
 
-/// A request on its way to the service.
-pub(super) struct Job {
-    pub(super) topic: Topic,
-    pub(super) request_id: Option<HeaderValue>,
-    pub(super) request: Request<Bytes>,
-    /// The bytes that it holds while it waits.
-    pub(super) size: usize,
-}
-
-/// The key of a lane: a digest of the request's path. Paths that collide wait for each other, which is harmless.
-pub(super) type LaneKey = u64;
-
 /// One connection, as seen by those who have something for it. Lives in an `Arc`; idle, it owns no heap memory.
 pub(super) struct Session {
     id: ConnectionId,
@@ -50,26 +36,6 @@ pub(super) struct Session {
     held: AtomicUsize,
     outgoing: Arc<Outgoing>,
     outbox: Mutex<Outbox>,
-    lanes: Mutex<Lanes>,
-}
-
-/// Requests waiting behind one of the same path.
-#[derive(Default)]
-struct Lanes {
-    /// A key is present while a task works on its lane, so there are as many as the service has requests.
-    open: HashMap<LaneKey, VecDeque<Job>>,
-    waiting: usize,
-    waiting_bytes: usize,
-}
-
-/// What became of a request.
-pub(super) enum Enqueued {
-    /// The first of its lane: the caller starts the lane with it.
-    First(Job),
-    /// Behind others of its lane.
-    Waiting,
-    /// Not taken: a bound of the [`Config`] is reached.
-    Full(Job),
 }
 
 #[derive(Default)]
@@ -110,7 +76,7 @@ pub(super) struct Taken {
 
 impl Session {
     pub(super) fn new(id: ConnectionId, outgoing: Arc<Outgoing>) -> Self {
-        Self { id, held: AtomicUsize::new(0), outgoing, outbox: Mutex::default(), lanes: Mutex::default() }
+        Self { id, held: AtomicUsize::new(0), outgoing, outbox: Mutex::default() }
     }
 
     pub(super) fn id(&self) -> ConnectionId {
@@ -268,55 +234,9 @@ impl Session {
         (mem::take(&mut outbox.answers).len(), mem::take(&mut outbox.pushes).len())
     }
 
-    /// Puts a request behind those of the same lane, as far as `config` allows.
-    pub(super) fn enqueue(&self, key: LaneKey, job: Job, config: &Config) -> Enqueued {
-        let mut lanes = self.lanes();
-        let Lanes { open, waiting, waiting_bytes } = &mut *lanes;
-        let in_flight = open.len();
-        match open.entry(key) {
-            Entry::Occupied(mut lane) => {
-                let bytes = *waiting_bytes + job.size;
-                if *waiting >= config.max_waiting || bytes > config.max_waiting_bytes {
-                    return Enqueued::Full(job);
-                }
-                (*waiting, *waiting_bytes) = (*waiting + 1, bytes);
-                lane.get_mut().push_back(job);
-                Enqueued::Waiting
-            }
-            Entry::Vacant(_) if in_flight >= config.max_in_flight => Enqueued::Full(job),
-            Entry::Vacant(lane) => {
-                lane.insert(VecDeque::new());
-                Enqueued::First(job)
-            }
-        }
-    }
-
-    /// The next request of a lane. `None` closes the lane.
-    pub(super) fn next_in_lane(&self, key: LaneKey) -> Option<Job> {
-        let mut lanes = self.lanes();
-        match lanes.open.get_mut(&key).and_then(VecDeque::pop_front) {
-            Some(next) => {
-                lanes.waiting -= 1;
-                lanes.waiting_bytes -= next.size;
-                Some(next)
-            }
-            None => {
-                lanes.open.remove(&key);
-                if lanes.open.is_empty() {
-                    lanes.open = HashMap::new(); // gives back what a burst had needed
-                }
-                None
-            }
-        }
-    }
-
     // Nothing in here panics while it holds a lock, so a poisoned lock holds whole state.
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lanes(&self) -> MutexGuard<'_, Lanes> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -339,65 +259,8 @@ mod tests {
         Session::new(ConnectionId(1), Arc::default())
     }
 
-    fn job(body: &'static str) -> Job {
-        let topic = Topic::new("p/me/x").expect("valid");
-        Job { topic, request_id: None, request: Request::new(Bytes::from_static(body.as_bytes())), size: body.len() }
-    }
-
     fn answer() -> Answer {
         Answer { topic: Topic::new("p/me/x").expect("valid"), frame: Bytes::from_static(b"200") }
-    }
-
-    fn body(job: Option<Job>) -> Option<Bytes> {
-        job.map(|job| job.request.into_body())
-    }
-
-    /// Enqueues; the body of the request if it is the first of its lane.
-    fn first(session: &Session, key: LaneKey, text: &'static str) -> Option<Bytes> {
-        match session.enqueue(key, job(text), &Config::default()) {
-            Enqueued::First(job) => body(Some(job)),
-            Enqueued::Waiting => None,
-            Enqueued::Full(_) => panic!("{text} found no place"),
-        }
-    }
-
-    fn is_full(session: &Session, key: LaneKey, text: &'static str, config: &Config) -> bool {
-        matches!(session.enqueue(key, job(text), config), Enqueued::Full(_))
-    }
-
-    #[test]
-    fn a_lane_hands_out_one_request_at_a_time_in_order_and_closes_when_empty() {
-        let session = session();
-        assert_eq!(first(&session, 1, "a"), Some(Bytes::from("a")), "the first is for the caller");
-        assert_eq!(first(&session, 1, "b"), None);
-        assert_eq!(first(&session, 2, "other"), Some(Bytes::from("other")), "another lane");
-        assert_eq!(first(&session, 1, "c"), None);
-        assert_eq!(body(session.next_in_lane(1)), Some(Bytes::from("b")));
-        assert_eq!(body(session.next_in_lane(1)), Some(Bytes::from("c")));
-        assert_eq!(body(session.next_in_lane(1)), None);
-        assert_eq!(first(&session, 1, "d"), Some(Bytes::from("d")), "opened again");
-        assert_eq!(body(session.next_in_lane(2)), None);
-        assert_eq!(body(session.next_in_lane(1)), None);
-        assert!(session.lanes().open.is_empty() && session.lanes().open.capacity() == 0);
-    }
-
-    #[test]
-    fn requests_in_flight_and_waiting_are_bounded_apart() {
-        let config = Config { max_in_flight: 2, max_waiting: 2, max_waiting_bytes: 5, ..Config::default() };
-        let session = session();
-        assert!(!is_full(&session, 1, "a", &config) && !is_full(&session, 2, "b", &config));
-        assert!(is_full(&session, 3, "c", &config), "two in flight");
-        assert!(!is_full(&session, 1, "1234", &config), "waits");
-        assert!(is_full(&session, 2, "56", &config), "six bytes");
-        assert!(!is_full(&session, 2, "5", &config), "five");
-        assert!(is_full(&session, 1, "", &config), "two wait");
-        assert_eq!(body(session.next_in_lane(1)), Some(Bytes::from("1234")));
-        assert!(!is_full(&session, 2, "6789", &config), "room again");
-        for key in [1, 2] {
-            while session.next_in_lane(key).is_some() {}
-        }
-        let lanes = session.lanes();
-        assert_eq!((lanes.waiting, lanes.waiting_bytes, lanes.open.len()), (0, 0, 0));
     }
 
     #[test]

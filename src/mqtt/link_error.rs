@@ -55,6 +55,8 @@ pub enum LinkErrorKind {
     NameNotResolved,
     /// No TCP connection: refused, unreachable.
     Tcp,
+    /// The HTTP proxy on the way to the broker is not there, wants another login, or allows no tunnel.
+    Proxy,
     /// TLS failed: certificate, host name, version.
     Tls,
     /// The WebSocket upgrade was refused.
@@ -110,6 +112,7 @@ impl fmt::Display for LinkErrorKind {
         match self {
             LinkErrorKind::NameNotResolved => f.write_str("host name not resolved"),
             LinkErrorKind::Tcp => f.write_str("no TCP connection"),
+            LinkErrorKind::Proxy => f.write_str("no way through the proxy"),
             LinkErrorKind::Tls => f.write_str("TLS failed"),
             LinkErrorKind::WebSocket => f.write_str("WebSocket upgrade failed"),
             LinkErrorKind::Refused(reason) => write!(f, "CONNECT refused with code {}: {reason}", reason.code()),

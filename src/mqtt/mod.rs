@@ -5,6 +5,7 @@
 mod endpoint;
 mod link_error;
 pub mod packet;
+mod spki_pin;
 
 use std::fmt;
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 
 pub use endpoint::{Endpoint, InvalidEndpoint, Scheme};
 pub use link_error::{LinkError, LinkErrorKind, RefusedReason};
+pub use spki_pin::{InvalidSpkiPin, SpkiPin};
 
 use crate::ids::{AppId, ClientId};
 use crate::secret::Secret;

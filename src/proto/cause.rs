@@ -93,7 +93,8 @@ impl Cause {
     pub(super) fn of_link(kind: LinkErrorKind) -> Self {
         match kind {
             LinkErrorKind::NameNotResolved => Cause::NameNotResolved,
-            LinkErrorKind::Tcp => Cause::Tcp,
+            // The broker cannot be reached, whoever is in the way.
+            LinkErrorKind::Tcp | LinkErrorKind::Proxy => Cause::Tcp,
             LinkErrorKind::Tls => Cause::Tls,
             LinkErrorKind::WebSocket => Cause::WebSocket,
             LinkErrorKind::Refused(reason) => Cause::Refused(reason),

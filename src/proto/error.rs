@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::Cause;
+use crate::config::ConfigError;
 use crate::frame::FrameError;
 use crate::mqtt::{LinkError, LinkErrorKind, RefusedReason, Scheme};
 use crate::thing_if::{ErrorBody, InvalidBody};
@@ -239,6 +240,9 @@ pub enum ConnectError {
     /// The vault is set up wrongly: says where and what to do. Nothing was sent.
     #[error("the credential cannot be kept: {0}")]
     Vault(String),
+    /// The configuration and the transport do not go together. Nothing was sent.
+    #[error("the configuration cannot be carried out")]
+    Config(#[from] ConfigError),
 }
 
 impl ConnectError {
@@ -256,6 +260,7 @@ impl ConnectError {
         match self {
             ConnectError::Onboarding(error) => Some(error.cause()),
             ConnectError::Session(error) => Some(error.cause()),
+            ConnectError::Config(_) => Some(Cause::Config),
             ConnectError::Closed | ConnectError::NoRandomness(_) | ConnectError::Vault(_) => None,
         }
     }

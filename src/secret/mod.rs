@@ -2,6 +2,7 @@
 //! them out of payloads that are shown, logged or captured.
 
 mod redact;
+mod unescaped;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 
+use super::unescaped::Unescaped;
+
 /// Names are looked for this many bytes before their colon.
 const MAX_NAME_LEN: usize = 96;
 
@@ -71,7 +73,20 @@ impl fmt::Debug for Redacted<'_> {
 /// like. No parser is involved: frames that are cut short or malformed carry secrets as well, and JSON inside a JSON
 /// string too. In doubt it masks.
 pub fn redact(payload: &[u8]) -> Cow<'_, [u8]> {
+    let mut shown = redact_as_written(payload);
+    // Once more as it is meant: what an escape hides from this reader it does not hide from the next.
+    if let Some(unescaped) = Unescaped::of(payload)
+        && let Cow::Owned(masked) = redact_as_written(&unescaped.bytes)
+    {
+        unescaped.mask(shown.to_mut(), &masked);
+    }
+    shown
+}
+
+fn redact_as_written(payload: &[u8]) -> Cow<'_, [u8]> {
     let mut shown = Cow::Borrowed(payload);
+    mask_tokens(&mut shown, payload);
+    mask_user_info(&mut shown, payload);
     let mut at = 0;
     while let Some(separator) = payload[at..].iter().position(|b| matches!(b, b':' | b'=')).map(|found| at + found) {
         at = separator + 1;
@@ -82,6 +97,37 @@ pub fn redact(payload: &[u8]) -> Cow<'_, [u8]> {
         }
     }
     shown
+}
+
+/// Masks the word after each `Bearer`, and after `Basic` where it looks like one, wherever they stand.
+fn mask_tokens(shown: &mut Cow<'_, [u8]>, payload: &[u8]) {
+    for (at, _) in payload.iter().enumerate().filter(|(_, byte)| **byte == b' ') {
+        let word = payload[..at].iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
+        let word = &payload[at - word..at];
+        let token = payload[at + 1..].iter().take_while(|byte| is_token(**byte)).count();
+        let token = at + 1..at + 1 + token;
+        let looks_like_one = token.len() >= 8 && !payload[token.clone()].iter().all(u8::is_ascii_lowercase);
+        if word.eq_ignore_ascii_case(b"bearer") || (word.eq_ignore_ascii_case(b"basic") && looks_like_one) {
+            mask(shown, token);
+        }
+    }
+}
+
+fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~' | b'+' | b'/' | b'=' | b'%')
+}
+
+/// Masks what stands between the colon and the `@` of `scheme://user:password@host`.
+fn mask_user_info(shown: &mut Cow<'_, [u8]>, payload: &[u8]) {
+    let ends = |b: &u8| b.is_ascii_whitespace() || matches!(b, b'/' | b'"' | b'\'' | b'?' | b'#');
+    for (at, _) in payload.windows(3).enumerate().filter(|(_, three)| *three == b"://") {
+        let start = at + 3;
+        let authority = &payload[start..start + payload[start..].iter().take_while(|b| !ends(b)).count()];
+        let Some(host) = authority.iter().rposition(|&b| b == b'@') else { continue };
+        if let Some(colon) = authority[..host].iter().position(|&b| b == b':') {
+            mask(shown, start + colon + 1..start + host);
+        }
+    }
 }
 
 struct Name {
@@ -101,14 +147,13 @@ enum Place {
 
 /// The name that ends right before `separator`.
 fn name_before(payload: &[u8], separator: usize) -> Option<Name> {
-    let start = separator.saturating_sub(MAX_NAME_LEN);
-    let before = &payload[start..separator];
-    let end = start + before.trim_ascii_end().len();
-    if end > start && payload[end - 1] == b'"' {
+    let end = payload[..separator].trim_ascii_end().len();
+    let start = end.saturating_sub(MAX_NAME_LEN);
+    if let Some(quote @ (b'"' | b'\'')) = payload[start..end].last() {
         if payload[separator] != b':' {
             return None;
         }
-        let open = payload[start..end - 1].iter().rposition(|&b| b == b'"').map(|found| start + found + 1)?;
+        let open = payload[start..end - 1].iter().rposition(|b| b == quote).map(|found| start + found + 1)?;
         return Some(Name { text: open..end - 1, place: Place::Quoted });
     }
     let word = payload[start..end].iter().rev().take_while(|b| is_word(**b)).count();
@@ -122,6 +167,8 @@ fn name_before(payload: &[u8], separator: usize) -> Option<Name> {
         None | Some(b'\n' | b'\r') => Some(Name { text, place: Place::Line }),
         // A quote or a backslash: a header inside a JSON string.
         Some(b'{' | b',' | b'[' | b'"' | b'\\') => Some(Name { text, place: Place::Inline }),
+        // What is never anything but a header.
+        Some(_) if is_header(&payload[text.clone()]) => Some(Name { text, place: Place::Inline }),
         Some(_) => None, // prose: "wrong password: …"
     }
 }
@@ -134,7 +181,12 @@ fn is_secret(name: &[u8]) -> bool {
     const ENDINGS: [&str; 9] =
         ["password", "passwd", "passphrase", "token", "secret", "appkey", "apikey", "authorization", "cookie"];
     let name = plain(name);
-    ENDINGS.iter().any(|ending| name.ends_with(ending))
+    let singular = name.strip_suffix('s').unwrap_or(&name);
+    ENDINGS.iter().any(|ending| name.ends_with(ending) || singular.ends_with(ending))
+}
+
+fn is_header(name: &[u8]) -> bool {
+    ["authorization", "cookie", "appkey"].iter().any(|ending| plain(name).ends_with(ending))
 }
 
 /// A name in lower case, letters and digits only, with `\u0041` decoded: there is more than one way to write it.
@@ -190,6 +242,11 @@ fn mask_value(shown: &mut Cow<'_, [u8]>, payload: &[u8], separator: usize, name:
         Some(b'"') if name.place == Place::Inline && ends_a_string(&payload[quote + 1..]) => start,
         Some(b'"') => {
             let end = string_end(payload, quote + 1, quote - start);
+            mask(shown, quote + 1..end);
+            end
+        }
+        Some(b'\'') if name.place == Place::Quoted => {
+            let end = skip(quote + 1, |b| *b != b'\'');
             mask(shown, quote + 1..end);
             end
         }
@@ -506,6 +563,54 @@ mod tests {
             payload.splice(at..at, *b"\"password\":");
             let shown = redact(&payload);
             prop_assert_eq!(shown.len(), payload.len());
+        }
+    }
+
+    #[test]
+    fn what_is_escaped_is_found_all_the_same() {
+        for text in [
+            r#"{"message":"{\u0022password\u0022:\u0022hunter2\u0022}"}"#,
+            r#"{"message":"{\"password\"\u003a\"hunter2\"}"}"#,
+            r#"{"url":"/x?access_token\u003dhunter2\u0026b=c"}"#,
+            r#"{"url":"/x?a=1\u0026access_token=hunter2"}"#,
+            r#"{"url":"/x?u=https%3A%2F%2Fh%3Faccess_token%3Dhunter2"}"#,
+            r#"{"url":"/x?u=https%253A%252F%252Fh%253Faccess_token%253Dhunter2"}"#,
+            "grant_type=password&passwor%64=hunter2",
+            r#"{"p\u0061ssword":"hun\u0074er2"}"#,
+        ] {
+            let shown = shown(text);
+            assert!(!shown.contains("hunter2") && !shown.contains("er2") && shown.len() == text.len(), "{shown}");
+        }
+        let quoted = r#"{"message":"{\u0022password\u0022:\u0022hunter2\u0022,\u0022on\u0022:\u0022yes\u0022}"}"#;
+        assert!(
+            shown(quoted).ends_with(r#"\u0022xxxxxxx\u0022,\u0022on\u0022:\u0022yes\u0022}"}"#),
+            "{}",
+            shown(quoted)
+        );
+        assert_eq!(shown("100%25 of %41 and a\\u0041=1"), "100%25 of %41 and a\\u0041=1");
+    }
+
+    #[test]
+    fn credentials_are_found_wherever_they_stand() {
+        let far = format!("{{\"password\" {} :\"hunter2\"}}", " ".repeat(200));
+        for text in [
+            r#"{"message":"bad header Authorization: Bearer aB3hunter2"}"#,
+            "the token bearer hunter2 is not known",
+            "wrong credentials: Basic YW5uOmh1bnRlcjI=",
+            "Location: https://ann:hunter2@h/",
+            "proxy http://ann:hunter2@h:3128 refused",
+            r#"{"accessTokens":["hunter2"]}"#,
+            "{'password':'hunter2'}",
+            "GET\r\nX: a\r\n Authorization: Bearer hunter2\r\n\r\n",
+            "GET\r\nAuthorization:\r\n\thunter2\r\n\r\n",
+            "a=1;password=hunter2",
+            &far,
+        ] {
+            let shown = shown(text);
+            assert!(!shown.contains("hunter2") && !shown.contains("h1bnRlcjI") && shown.len() == text.len(), "{shown}");
+        }
+        for text in ["Basic usage is shown", "http://h:80/a@b", "mailto:ann@h", "it's 10:30 o'clock"] {
+            assert_eq!(shown(text), text);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use self::link::FaultyLink;
-use super::{BoxFuture, ConnectOptions, Link, Transport};
+use super::{BoxFuture, Capabilities, ConnectOptions, Link, Transport};
 use crate::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind};
 
 /// What goes wrong, and how often. Probabilities go from 0.0 (never, the default of all) to 1.0 (always).
@@ -184,6 +184,10 @@ impl<T: Transport> Transport for Fault<T> {
             let (plan, counters) = (self.plan.clone(), self.counters.clone());
             Ok(Box::new(FaultyLink::new(link, plan, counters, cut_after, to_broker, to_device)) as Box<dyn Link>)
         })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.transport.capabilities()
     }
 }
 

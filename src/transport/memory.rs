@@ -41,7 +41,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{BoxFuture, ConnectOptions, Link, LinkEvent, Transport};
+use super::{BoxFuture, ConnectOptions, Link, LinkEvent, Transport, refuse_pins};
 use crate::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind, Publish, RefusedReason};
 use crate::topic::TopicFilter;
 
@@ -78,6 +78,7 @@ impl Transport for Network {
         options: &'a ConnectOptions,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LinkError>> {
         Box::pin(async move {
+            refuse_pins(options)?;
             let (answer, answered) = oneshot::channel();
             let attempt = Attempt {
                 endpoint: endpoint.clone(),

@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::mqtt::{Credentials, Endpoint, LinkError, Publish};
+use crate::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind, Publish, SpkiPin};
 use crate::topic::TopicFilter;
 
 /// A boxed future, so that [`Transport`] stays object-safe.
@@ -30,12 +30,29 @@ pub struct ConnectOptions {
     pub detect_dead_peer: Duration,
     /// The largest payload accepted from the broker, in bytes. Default 1 MiB.
     pub max_payload: usize,
+    /// The broker must have the key of one of these, besides a certificate that is accepted. Default none, which means that
+    /// any key will do. A transport without [`Capabilities::spki_pins`] fails with `Config` at once if there are some, and
+    /// so does every transport over a scheme without TLS.
+    pub spki_pins: Vec<SpkiPin>,
 }
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(10), detect_dead_peer: Duration::from_secs(90), max_payload: 1024 * 1024 }
+        Self {
+            timeout: Duration::from_secs(10),
+            detect_dead_peer: Duration::from_secs(90),
+            max_payload: 1024 * 1024,
+            spki_pins: Vec::new(),
+        }
     }
+}
+
+/// What a transport can do that not every one can. The default: nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// It checks [`ConnectOptions::spki_pins`] before it sends anything over a connection.
+    pub spki_pins: bool,
 }
 
 /// Makes links. One call, one connection, one client identifier; clean session always.
@@ -52,6 +69,21 @@ pub trait Transport: Send + Sync + 'static {
         credentials: &'a Credentials,
         options: &'a ConnectOptions,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LinkError>>;
+
+    /// What it can do. A wrapper has those of what it wraps.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+}
+
+/// What every transport that cannot check pins does first.
+fn refuse_pins(options: &ConnectOptions) -> Result<(), LinkError> {
+    match options.spki_pins.is_empty() {
+        true => Ok(()),
+        false => {
+            Err(LinkError::new(LinkErrorKind::Config, "SPKI pins are given, and this transport cannot check them"))
+        }
+    }
 }
 
 /// One MQTT connection, from CONNACK to its end.
@@ -107,6 +139,10 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LinkError>> {
         (**self).connect(endpoint, credentials, options)
     }
+
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
 }
 
 impl<T: Transport + ?Sized> Transport for std::sync::Arc<T> {
@@ -117,6 +153,10 @@ impl<T: Transport + ?Sized> Transport for std::sync::Arc<T> {
         options: &'a ConnectOptions,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LinkError>> {
         (**self).connect(endpoint, credentials, options)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
     }
 }
 

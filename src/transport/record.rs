@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
 
-use super::{BoxFuture, ConnectOptions, Link, LinkEvent, Transport};
+use super::{BoxFuture, Capabilities, ConnectOptions, Link, LinkEvent, Transport};
 use crate::capture::{Entry, Event, Writer};
 use crate::mqtt::{Credentials, Endpoint, LinkError, Publish};
 use crate::topic::TopicFilter;
@@ -129,6 +129,10 @@ impl<T: Transport, W: io::Write + Send + 'static> Transport for Record<T, W> {
                 }
             }
         })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.transport.capabilities()
     }
 }
 

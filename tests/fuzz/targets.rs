@@ -91,7 +91,10 @@ fn frames(input: &[u8]) {
     let headers: Vec<_> = frame.headers().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
     assert_eq!(headers, read.headers);
     assert_eq!(frame.body(), read.body);
-    assert_eq!(id.as_ref().map(|id| id.as_bytes()), frame.header("x-kii-requestid"));
+    // Of so many bytes it cannot tell whether they are all: a line that they end in may go on.
+    if input.len() != frame::MAX_HEAD_LEN || input.ends_with(b"\n") {
+        assert_eq!(id.as_ref().map(|id| id.as_bytes()), frame.header("x-kii-requestid"));
+    }
     assert!(headers.len() <= frame::MAX_HEADERS && input.len() - frame.body().len() <= frame::MAX_HEAD_LEN);
     // What was read is written in one dialect, and read back as the same.
     let mut written = BytesMut::new();

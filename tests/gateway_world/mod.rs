@@ -16,14 +16,14 @@ use thingif::client::{self, Client};
 use thingif::config::Config;
 use thingif::frame::{self, REQUEST_ID};
 use thingif::ids::{AccessToken, CommandId, ThingId, UserId, VendorThingId};
-use thingif::mqtt::{LinkErrorKind, Publish};
+use thingif::mqtt::{LinkErrorKind, Publish, RefusedReason};
 use thingif::topic::Topic;
 use thingif::transport::memory::{self, Broker, BrokerLink, FromDevice};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::device::brokers::assigned;
-use crate::device::{CLIENT_ID, answer, config, credential};
+use crate::device::{CLIENT_ID, answer, config, credential, onboarding_body};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// When the service's clock began, in milliseconds since 1970: long ago by the device's.
@@ -75,6 +75,10 @@ pub(crate) struct Service {
     pub(crate) script: VecDeque<(String, Said)>,
     /// What is added to the ids of things from now on.
     pub(crate) made_anew: &'static str,
+    /// The gateway and its token, if it is another thing now.
+    pub(crate) moved: Option<(&'static str, &'static str)>,
+    /// Lists name the commands of all things.
+    pub(crate) lists_everything: bool,
     /// How many onboardings there were.
     pub(crate) onboardings: usize,
 }
@@ -133,24 +137,32 @@ impl Service {
     fn answer(&mut self, path: &str, query: Option<&str>, request: &Request<Bytes>, token: &str) -> (u16, Value) {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         let body = || serde_json::from_slice::<Value>(request.body()).expect("JSON");
+        let (own, own_token) = self.moved.unwrap_or((OWN, OWN_TOKEN));
         match (request.method().as_str(), parts.as_slice()) {
             ("POST", ["onboardings"]) => {
                 if token != "owner-1" {
                     return error(401, "UNAUTHORIZED");
                 }
                 let body = body();
+                if body["gatewayThingID"].as_str().is_some_and(|gateway| gateway != own) {
+                    return error(404, "THING_NOT_FOUND");
+                }
                 let thing = self.add(body["endNodeVendorThingID"].as_str().expect("an id"));
                 (200, json!({ "accessToken": self.nodes[&thing].token, "endNodeThingID": thing }))
             }
-            ("GET", ["things", OWN, "end-nodes"]) if token == OWN_TOKEN => (200, self.page(query.expect("a limit"))),
-            ("DELETE", ["things", OWN, "end-nodes", thing]) if token == OWN_TOKEN => match self.nodes.get_mut(*thing) {
-                Some(node) if node.is_behind_gateway => {
-                    node.is_behind_gateway = false;
-                    (204, Value::Null)
+            ("GET", ["things", of, "end-nodes"]) if (*of, token) == (own, own_token) => {
+                (200, self.page(query.expect("a limit")))
+            }
+            ("DELETE", ["things", of, "end-nodes", thing]) if (*of, token) == (own, own_token) => {
+                match self.nodes.get_mut(*thing) {
+                    Some(node) if node.is_behind_gateway => {
+                        node.is_behind_gateway = false;
+                        (204, Value::Null)
+                    }
+                    _ => error(404, "THING_END_NODE_DOES_NOT_BELONG_TO_GATEWAY"),
                 }
-                _ => error(404, "THING_END_NODE_DOES_NOT_BELONG_TO_GATEWAY"),
-            },
-            ("PUT", ["things", OWN, "end-nodes", thing, "connection"]) if token == OWN_TOKEN => {
+            }
+            ("PUT", ["things", of, "end-nodes", thing, "connection"]) if (*of, token) == (own, own_token) => {
                 match self.nodes.get_mut(*thing) {
                     Some(node) if node.is_behind_gateway => {
                         node.online = Some(body()["online"].as_bool().expect("a bool"));
@@ -162,7 +174,7 @@ impl Service {
             (verb, ["targets", target, rest @ ..]) => {
                 let thing = target.strip_prefix("thing:").expect("a thing").to_owned();
                 let wanted = match self.nodes.get(&thing) {
-                    _ if thing == OWN => OWN_TOKEN.to_owned(),
+                    _ if thing == own => own_token.to_owned(),
                     Some(node) => node.token.clone(),
                     None => return error(404, "TARGET_NOT_FOUND"),
                 };
@@ -188,7 +200,8 @@ impl Service {
                 None => error(404, "STATE_NOT_FOUND"),
             },
             ("GET", ["commands"]) => {
-                let mine: Vec<&Value> = self.commands.iter().filter(|command| command["target"] == *target).collect();
+                let is_listed = |command: &&Value| self.lists_everything || command["target"] == *target;
+                let mine: Vec<&Value> = self.commands.iter().filter(is_listed).collect();
                 (200, json!({ "commands": mine }))
             }
             ("GET", ["commands", id]) => {
@@ -224,40 +237,46 @@ impl Service {
         page
     }
 
-    /// Takes a call, and says what it is answered with, and when.
+    /// Takes a call as a frame, and says what it is answered with, and when.
     fn hear(&mut self, request: &Publish) -> Option<(Publish, Duration)> {
         let decoded = frame::decode_request(&request.topic, request.payload.clone()).expect("a request frame");
+        let (mut response, delay) = self.respond(&decoded, request.payload.clone())?;
+        response.headers_mut().insert(REQUEST_ID, decoded.headers()[REQUEST_ID].clone());
+        Some((answer(request, &response), delay))
+    }
+
+    /// Takes a call, and says what it is answered with, and when.
+    pub(crate) fn respond(&mut self, request: &Request<Bytes>, frame: Bytes) -> Option<(Response<Bytes>, Duration)> {
         let header = |name: &str| {
-            decoded.headers().get(name).map_or(String::new(), |value| value.to_str().expect("text").to_owned())
+            request.headers().get(name).map_or(String::new(), |value| value.to_str().expect("text").to_owned())
         };
         let token = header("authorization").strip_prefix("Bearer ").expect("a bearer token").to_owned();
-        let path = decoded.uri().path().strip_prefix("/thing-if/apps/c1k9abcdef12").expect("of this app").to_owned();
-        let query = decoded.uri().query();
-        let call = format!("{} {path}{}", decoded.method(), query.map(|q| format!("?{q}")).unwrap_or_default());
+        let path = request.uri().path().strip_prefix("/thing-if/apps/c1k9abcdef12").expect("of this app").to_owned();
+        let query = request.uri().query();
+        let call = format!("{} {path}{}", request.method(), query.map(|q| format!("?{q}")).unwrap_or_default());
         self.heard.push(Heard {
             call: call.clone(),
             token: token.clone(),
             content_type: header("content-type"),
-            body: String::from_utf8(decoded.body().to_vec()).expect("UTF-8"),
-            frame: request.payload.clone(),
+            body: String::from_utf8(request.body().to_vec()).expect("UTF-8"),
+            frame,
         });
         let scripted = self.script.iter().position(|(begin, _)| call.starts_with(begin.as_str()));
         let said = scripted.and_then(|at| self.script.remove(at)).map(|(_, said)| said);
         let (delay, (status, body)) = match said {
             Some(Said::Nothing) => return None,
             Some(Said::Status(status, code)) => (Duration::ZERO, error(status, code)),
-            Some(Said::After(delay)) => (delay, self.answer(&path, query, &decoded, &token)),
-            None => (Duration::ZERO, self.answer(&path, query, &decoded, &token)),
+            Some(Said::After(delay)) => (delay, self.answer(&path, query, request, &token)),
+            None => (Duration::ZERO, self.answer(&path, query, request, &token)),
         };
         let mut response = Response::new(if body.is_null() { Bytes::new() } else { body.to_string().into() });
         *response.status_mut() = status.try_into().expect("a status");
         let headers = response.headers_mut();
-        headers.insert(REQUEST_ID, decoded.headers()[REQUEST_ID].clone());
         headers.insert("date", "Sun, 09 Sep 2001 01:46:40 GMT".parse().expect("a date"));
         if status == 503 {
             headers.insert("retry-after", "3".parse().expect("a number"));
         }
-        Some((answer(request, &response), delay))
+        Some((response, delay))
     }
 }
 
@@ -266,6 +285,8 @@ enum Say {
     Push(Value),
     /// Cuts the link; the device may come back.
     Cut,
+    /// Refuses the credential, and onboards the device as this thing.
+    Become(&'static str),
     Answer(Publish),
 }
 
@@ -305,6 +326,21 @@ async fn serve(
                 Say::Answer(answer) => drop(link.publish(answer)),
                 Say::Cut => {
                     link.cut(LinkErrorKind::Closed);
+                    link = assigned(&mut broker).await;
+                }
+                Say::Become(thing) => {
+                    link.cut(LinkErrorKind::Closed);
+                    let attempt = loop {
+                        let attempt = broker.accept().await.expect("somebody connects");
+                        if attempt.credentials().client_id.is_anonymous() {
+                            break attempt;
+                        }
+                        attempt.refuse(RefusedReason::NotAuthorised);
+                    };
+                    let mut onboarding = attempt.accept();
+                    let Some(FromDevice::Publish(request)) = onboarding.next().await else { panic!("no onboarding") };
+                    let body = onboarding_body(1).replace(OWN, thing);
+                    onboarding.publish(answer(&request, &Response::new(body.into()))).expect("the device listens");
                     link = assigned(&mut broker).await;
                 }
             },
@@ -390,6 +426,14 @@ impl World {
 
     pub(crate) fn cut(&self) {
         self.to_device.send(Say::Cut).expect("the service runs");
+    }
+
+    /// The gateway is another thing from now on, to which nobody belongs.
+    pub(crate) fn become_thing(&self, own: &'static str) {
+        let mut service = self.service();
+        service.moved = Some((own, "token-1"));
+        service.nodes.values_mut().for_each(|node| (node.is_behind_gateway, node.online) = (false, None));
+        self.to_device.send(Say::Become(own)).expect("the service runs");
     }
 
     pub(crate) fn service(&self) -> MutexGuard<'_, Service> {

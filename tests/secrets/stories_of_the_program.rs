@@ -79,6 +79,10 @@ fn nothing_that_the_program_says_has_a_secret() {
         .env("THINGIF_APP_KEY", &wrong)
         .args(["--app-key-file"])
         .arg(thing.path("wrong"))));
+    let proxy_password = planted.make("proxy password", "-.");
+    for (url, code) in [("http://ann:SECRET@127.0.0.1:1", 7), ("http://ann:SECRET%@h", 2), ("ftp://ann:SECRET@h", 2)] {
+        tell(run(onboard("mqtt", "password").args(["--proxy", &url.replace("SECRET", &proxy_password)])).expect(code));
+    }
     // Calls, seen with -v: tokens in a header, in a query, in a body, and in a path that cannot be one.
     let states = "targets/thing:{thing}/states";
     let call = |args: &[&str]| {

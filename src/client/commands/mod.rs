@@ -59,7 +59,7 @@ use inputs::Arrivals;
 pub(super) use caller::Caller;
 pub(super) use inputs::{Input, Inputs, connected, without_the_past};
 pub(super) use run::{Events, Run, end_of};
-pub(super) use service::{Found, Service, clock, encoded, find};
+pub(super) use service::{FIND_LIMIT, Failure, Found, Service, clock, encoded, find};
 
 /// Events kept for the reader.
 const EVENT_QUEUE: usize = 256;

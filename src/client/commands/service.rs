@@ -24,7 +24,7 @@ use crate::thing_if::{ActionResults, ActionResultsUpdate, Actions, CommandState,
 /// Commands asked for at once.
 const PAGE: usize = 50;
 /// How long the service may take to say whose a command is: others wait for it.
-const FIND_LIMIT: Duration = Duration::from_secs(5);
+pub(in crate::client) const FIND_LIMIT: Duration = Duration::from_secs(5);
 
 /// Milliseconds since 1970 by the device's clock.
 pub(in crate::client) fn clock() -> i64 {
@@ -122,14 +122,24 @@ struct Page<'a> {
     next_pagination_key: Option<String>,
 }
 
-/// Only enough to tell where a command stands among the others.
+/// Only enough to tell whose a command is, and where it stands among the others.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Named {
     #[serde(rename = "commandID")]
     command_id: CommandId,
     #[serde(default)]
+    target: Option<String>,
+    #[serde(default)]
     created_at: i64,
+}
+
+impl Named {
+    /// Whether it says that it is for another thing. What it says otherwise is left to the service, which has listed it.
+    fn is_of_other(&self, thing: &ThingId) -> bool {
+        let target = self.target.as_deref().and_then(|target| target.parse().ok());
+        matches!(target, Some(Principal::Thing(target)) if target != *thing)
+    }
 }
 
 /// What the service lists.
@@ -203,7 +213,12 @@ impl Service {
             // An empty page with a key of the next would go round in circles.
             seen += commands.len().max(1);
             for shown in commands {
-                newest_first.extend(serde_json::from_str::<Named>(shown.get()));
+                let named = serde_json::from_str::<Named>(shown.get()).ok();
+                if named.as_ref().is_some_and(|named| named.is_of_other(thing)) {
+                    tracing::warn!(%thing, "a command that is listed is another thing's");
+                    continue;
+                }
+                newest_first.extend(named);
                 match serde_json::from_str::<Shown>(shown.get()) {
                     Ok(shown) => {
                         let age = u64::try_from(now.saturating_sub(shown.created_at)).unwrap_or(0);

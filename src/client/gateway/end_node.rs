@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 
-use super::Departure;
 use super::node::Node;
 use super::roster::Roster;
+use super::{Departure, said, text};
 use crate::ids::{AccessToken, ThingId, VendorThingId};
 use crate::proto::{NotSent, RequestError};
 use crate::secret::Secret;
@@ -47,13 +47,13 @@ impl NodeError {
         }
     }
 
-    /// What an answer other than 2xx is.
-    pub(super) fn check(answer: &Response<Bytes>) -> Result<(), Self> {
+    /// What an answer other than 2xx is, to a call in which `sent` was.
+    pub(super) fn check(answer: &Response<Bytes>, sent: &[Secret<String>]) -> Result<(), Self> {
         let status = answer.status();
         if status.is_success() {
             return Ok(());
         }
-        Err(Self::Refused { status, body: ErrorBody::from_json(answer.body()).ok().map(Box::new) })
+        Err(Self::Refused { status, body: said(answer, sent) })
     }
 }
 
@@ -176,14 +176,20 @@ impl EndNode {
         let body = serde_json::to_vec(state).expect("an object whose keys are texts can be written");
         let mut request = super::request(method, &self.states(), body.into());
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        NodeError::check(&self.send(request).await.map_err(NodeError::NoAnswer)?)
+        self.ask(request).await.map(drop)
     }
 
     async fn read(&self) -> Result<Bytes, NodeError> {
         let request = super::request(Method::GET, &self.states(), Bytes::new());
+        Ok(self.ask(request).await?.into_body())
+    }
+
+    async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, NodeError> {
+        let before = text(&self.access_token());
         let answer = self.send(request).await.map_err(NodeError::NoAnswer)?;
-        NodeError::check(&answer)?;
-        Ok(answer.into_body())
+        // It may have been renewed just before the call was made.
+        NodeError::check(&answer, &[before, text(&self.access_token())])?;
+        Ok(answer)
     }
 }
 

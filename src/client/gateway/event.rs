@@ -16,8 +16,11 @@ use crate::ids::{CommandId, ThingId, VendorThingId};
 pub enum Departure {
     /// It was unpaired, by this program or by somebody else.
     Unpaired,
-    /// The service refuses its token, and it could not be onboarded again.
+    /// The service refuses its token, and it could not be onboarded again. Its credential stays in the store.
     TokenRefused,
+    /// The gateway has become another thing, such as by being deleted and onboarded again, and the node could not be
+    /// onboarded behind that one. Its credential stays in the store.
+    OtherGateway,
     /// The service does not know it any more.
     Gone,
     /// Onboarding its maker's id made another thing of it.
@@ -34,6 +37,9 @@ pub enum Unrouted {
     NoTarget,
     /// It names no target, and the service says of several that it is theirs. It is never carried out.
     Ambiguous(Vec<ThingId>),
+    /// It names no target, and the service did not say of these whether it is theirs. None of them works here any more, or
+    /// it is the gateway itself, which [has no actuator](super::Builder::with_own_actuator).
+    Undetermined(Vec<ThingId>),
     /// It is for the gateway itself, which [has no actuator](super::Builder::with_own_actuator).
     Own,
 }
@@ -58,10 +64,10 @@ pub enum GatewayEvent {
         /// Why.
         why: Departure,
     },
-    /// The service refused a node's token, and it was onboarded again.
+    /// The service refused a node's token, or the gateway has become another thing, and the node was onboarded again.
     Renewed(ThingId),
-    /// The service refuses a node's token, and it could not be onboarded again: for now, when `will_retry`; otherwise the
-    /// node leaves.
+    /// The service refuses a node's token, or the gateway has become another thing, and the node could not be onboarded
+    /// again: for now, when `will_retry`; otherwise the node leaves.
     NotRenewed {
         /// The node.
         node: ThingId,
@@ -96,6 +102,8 @@ pub struct GatewayCounters {
     pub untargeted: u64,
     /// Commands without a target that several have.
     pub ambiguous: u64,
+    /// Commands without a target of which the service did not say whose they are, and that nobody can look for.
+    pub undetermined: u64,
     /// Commands for the gateway itself, which has no actuator.
     pub own: u64,
     /// Commands that waited to be routed when there was no more room.
@@ -137,7 +145,7 @@ pub(super) fn trace(event: &GatewayEvent) {
         }
         GatewayEvent::Renewed(node) => tracing::info!(%node, "end node onboarded again"),
         GatewayEvent::NotRenewed { node, reason, will_retry } => {
-            tracing::warn!(%node, reason, will_retry, "end node's token is refused, and there is no other");
+            tracing::warn!(%node, reason, will_retry, "end node could not be onboarded again");
         }
         GatewayEvent::OnlineReported(node, online) => tracing::debug!(%node, online, "end node's connection reported"),
         GatewayEvent::OnlineRefused(node, status) => {

@@ -1,6 +1,7 @@
 //! A file with the credentials of all end nodes.
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,9 +25,13 @@ const MAX_LEN: u64 = 4 * 1024 * 1024;
 /// Keeps the credentials of a gateway's end nodes in one file of JSON.
 ///
 /// It is written as [`FileVault`](crate::client::vault::FileVault) writes: a new file, synced, renamed over the old one, the
-/// directory synced, so that a crash at any moment leaves the old content or the new one, whole. It has mode 0600, and is
-/// refused when others may read it; tokens stand in it in clear. A lock beside it (`….lock`) is held as long as the store or
-/// a clone of it lives. A file that is damaged is [`VaultError::Corrupt`], and the next store replaces it.
+/// directory synced, so that a crash at any moment leaves the old content or the new one, whole. It has mode 0600 and its
+/// directory 0700, and both are refused when others may get at them; tokens stand in it in clear. A lock beside it (`….lock`)
+/// is held as long as the store or a clone of it lives.
+///
+/// A file that is damaged is [`VaultError::Corrupt`]; the next change puts it aside as `….corrupt`, in place of an earlier
+/// one, and begins a new file. One of another layout, such as a newer program's, is [`VaultError::Corrupt`] to every
+/// operation and is never touched.
 ///
 /// Each change writes the whole file, some hundred bytes for each node, and costs two syncs. Nothing is written between two
 /// onboardings. The work is done on tokio's blocking threads, so its futures need a runtime.
@@ -51,12 +56,13 @@ impl FileNodeStore {
     /// system calls.
     ///
     /// # Errors
-    /// [`VaultError`] when another process has it, or the directory cannot be made.
+    /// [`VaultError`] when another process has it, the directory is not private, or it cannot be made.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, VaultError> {
         let given = path.as_ref();
         let path = std::path::absolute(given).map_err(|error| VaultError::io("find", given, error))?;
         let directory = private_file::directory_of(&path);
         private_file::make_directory(directory).map_err(|error| VaultError::io("make", directory, error))?;
+        private_file::check_directory(directory)?;
         let mut lock_path = path.clone().into_os_string();
         lock_path.push(".lock");
         let lock = Lock::take(Path::new(&lock_path), &path)?;
@@ -81,24 +87,68 @@ impl FileNodeStore {
     }
 }
 
+/// Why there are no nodes to be had.
+enum Unreadable {
+    /// What is there is of use to nobody but a person.
+    Damaged(VaultError),
+    /// It is to be left as it is.
+    Refused(VaultError),
+}
+
+impl From<Unreadable> for VaultError {
+    fn from((Unreadable::Damaged(error) | Unreadable::Refused(error)): Unreadable) -> Self {
+        error
+    }
+}
+
 impl Inner {
-    fn read(&self) -> Result<Vec<NodeCredential>, VaultError> {
-        let Some(text) = private_file::read(&self.path, MAX_LEN)? else { return Ok(Vec::new()) };
-        decode(&text).map_err(|reason| VaultError::Corrupt { place: self.path.display().to_string(), reason })
+    fn read(&self) -> Result<Vec<NodeCredential>, Unreadable> {
+        self.check_directory().map_err(Unreadable::Refused)?;
+        let text = match private_file::read(&self.path, MAX_LEN) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(Vec::new()),
+            Err(error @ VaultError::Corrupt { .. }) => return Err(Unreadable::Damaged(error)),
+            Err(error) => return Err(Unreadable::Refused(error)),
+        };
+        let corrupt = |reason| VaultError::Corrupt { place: self.path.display().to_string(), reason };
+        decode(&text).map_err(|wrong| match wrong {
+            Wrong::Content(reason) => Unreadable::Damaged(corrupt(reason)),
+            Wrong::Version(version) => {
+                let reason = format!("it has version {version}, and this program reads {VERSION}");
+                Unreadable::Refused(corrupt(reason))
+            }
+        })
     }
 
-    /// Changes what is stored. A file that cannot be read is replaced, unless a person must mend that.
+    fn check_directory(&self) -> Result<(), VaultError> {
+        private_file::check_directory(private_file::directory_of(&self.path))
+    }
+
+    /// Puts a damaged file where a person can find it: the credentials in it may be worth the work.
+    fn put_aside(&self) -> Result<(), VaultError> {
+        let mut aside = self.path.clone().into_os_string();
+        aside.push(".corrupt");
+        fs::rename(&self.path, &aside).map_err(|error| VaultError::io("put aside", &self.path, error))?;
+        tracing::error!(path = %Path::new(&aside).display(), "a damaged file of end nodes was put aside");
+        Ok(())
+    }
+
+    /// Changes what is stored. A file that is damaged is put aside first.
     fn change(
         &self,
         known: &mut Option<Vec<NodeCredential>>,
         change: impl FnOnce(&mut Vec<NodeCredential>),
     ) -> Result<(), VaultError> {
+        self.check_directory()?;
         let mut nodes = match known.take() {
             Some(nodes) => nodes,
             None => match self.read() {
                 Ok(nodes) => nodes,
-                Err(VaultError::Corrupt { .. }) => Vec::new(),
-                Err(error) => return Err(error),
+                Err(Unreadable::Damaged(_)) => {
+                    self.put_aside()?;
+                    Vec::new()
+                }
+                Err(Unreadable::Refused(error)) => return Err(error),
             },
         };
         change(&mut nodes);
@@ -197,12 +247,20 @@ fn len_of(node: &NodeCredential) -> usize {
     256 + ids.iter().map(|id| id.len()).sum::<usize>() + 2 * node.access_token.expose().as_str().len()
 }
 
-fn decode(text: &[u8]) -> Result<Vec<NodeCredential>, String> {
-    let Version { version } = serde_json::from_slice(text).map_err(|error| position(&error))?;
+/// What is wrong with a file.
+enum Wrong {
+    Content(String),
+    /// It has this version.
+    Version(u32),
+}
+
+fn decode(text: &[u8]) -> Result<Vec<NodeCredential>, Wrong> {
+    let content = |error| Wrong::Content(position(&error));
+    let Version { version } = serde_json::from_slice(text).map_err(content)?;
     if version != VERSION {
-        return Err(format!("it has version {version}, and this program reads {VERSION}"));
+        return Err(Wrong::Version(version));
     }
-    let Layout { nodes, .. } = serde_json::from_slice(text).map_err(|error| position(&error))?;
+    let Layout { nodes, .. } = serde_json::from_slice(text).map_err(content)?;
     let node = |Stored { app_id, gateway, thing_id, vendor_thing_id, access_token }| NodeCredential {
         app_id,
         gateway,
@@ -220,7 +278,6 @@ fn position(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -265,7 +322,7 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_was_not_loaded_forgets_nothing() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("nodes");
+        let path = dir.path().join("own/nodes");
         FileNodeStore::open(&path).expect("made").store(&node("th.1", "a", "t1")).await.expect("written");
         FileNodeStore::open(&path).expect("opened").store(&node("th.2", "b", "t2")).await.expect("written");
         let store = FileNodeStore::open(&path).expect("opened");
@@ -275,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn one_owner_and_nobody_else_reads() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("nodes");
+        let path = dir.path().join("own/nodes");
         let store = FileNodeStore::open(&path).expect("made");
         let second = FileNodeStore::open(&path).expect_err("it is taken");
         assert!(matches!(second, VaultError::Locked { .. }), "{second}");
@@ -286,9 +343,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damage_is_told_without_a_token_and_replaced() {
+    async fn damage_is_told_without_a_token_and_put_aside() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("nodes");
+        let path = dir.path().join("own/nodes");
         FileNodeStore::open(&path).expect("made").store(&node("th.1", "a", "s3cret")).await.expect("written");
         let text = fs::read_to_string(&path).expect("read").replace("\"th.1\"", "\"s3cret/\"");
         private_file::write(&path, text.as_bytes()).expect("written");
@@ -297,9 +354,49 @@ mod tests {
         assert!(matches!(error, VaultError::Corrupt { .. }) && !error.to_string().contains("s3cret"), "{error}");
         store.store(&node("th.2", "b", "t2")).await.expect("written");
         assert_eq!(shown(&store.load().await.expect("read")), ["th.2 b t2"]);
+        let aside = dir.path().join("own/nodes.corrupt");
+        assert_eq!(fs::read_to_string(&aside).expect("there"), text);
+        assert_eq!(fs::metadata(&aside).expect("there").permissions().mode() & 0o777, 0o600);
+    }
 
-        private_file::write(&path, br#"{"version":2,"nodes":{}}"#).expect("written");
-        let error = store.load().await.expect_err("another version");
-        assert!(error.to_string().contains("version 2"), "{error}");
+    #[tokio::test]
+    async fn a_newer_layout_is_never_overwritten() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("own/nodes");
+        let newer = r#"{"version":2,"nodes":{}}"#;
+        private_file::make_directory(private_file::directory_of(&path)).expect("made");
+        private_file::write(&path, newer.as_bytes()).expect("written");
+        let store = FileNodeStore::open(&path).expect("opened");
+        let thing = ThingId::new("th.2").expect("valid");
+        for error in [
+            store.load().await.expect_err("another version"),
+            store.store(&node("th.2", "b", "t2")).await.expect_err("another version"),
+            store.forget(&thing).await.expect_err("another version"),
+        ] {
+            assert!(error.to_string().contains("version 2"), "{error}");
+        }
+        assert_eq!(fs::read_to_string(&path).expect("read"), newer);
+        assert!(!dir.path().join("own/nodes.corrupt").exists());
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_others_may_enter_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("own/nodes");
+        let store = FileNodeStore::open(&path).expect("private");
+        store.store(&node("th.1", "a", "t1")).await.expect("written");
+        let open_to =
+            |mode| fs::set_permissions(dir.path().join("own"), fs::Permissions::from_mode(mode)).expect("ours");
+        open_to(0o755);
+        for error in [
+            store.load().await.expect_err("refused"),
+            store.store(&node("th.2", "b", "t2")).await.expect_err("refused"),
+            FileNodeStore::open(&path).expect_err("refused"),
+        ] {
+            assert!(matches!(error, VaultError::NotPrivate { .. }), "{error}");
+        }
+        open_to(0o700);
+        assert_eq!(shown(&store.load().await.expect("read")), ["th.1 a t1"]);
+        store.store(&node("th.2", "b", "t2")).await.expect("written");
     }
 }

@@ -84,7 +84,7 @@
 //! | has none | the service is asked `GET …/targets/thing:{id}/commands/{id}` for the gateway and for every node, each with its own token, for 5 s; the one that has it by the service's word is whose it is |
 //! | nobody has it | [`Unrouted::NoTarget`], a counter |
 //! | several have it | [`Unrouted::Ambiguous`], a counter; written into the journal as over, so that no list brings it back |
-//! | some could not be asked, and nobody else has it | those look for it in their lists |
+//! | some could not be asked, and nobody else has it | those look for it in their lists; if none of them can, [`Unrouted::Undetermined`], a counter |
 //! | is for a node that is not this gateway's | [`Unrouted::UnknownTarget`], a counter |
 //!
 //! Commands are routed in the order in which they arrived, so that those of one node keep theirs; the time that one waits for
@@ -98,9 +98,15 @@
 //! A node leaves when it is [unpaired](EndNode::unpair), here or by somebody else; when the service does not know it any
 //! more; or when its token is refused and it cannot be onboarded again. A refusal is believed when the service repeats it to
 //! a GET of the gateway's own. If owner and password are known the node is then onboarded again, at once at first, and after
-//! a growing pause of up to 10 min while new tokens are refused as well; otherwise it leaves. A node that leaves is out of
-//! every table: the store forgets it, its calls fail as [`NotSent::Closed`](super::NotSent::Closed), what runs is finished and
-//! not reported, what waits is dropped. Each of these is a [`GatewayEvent`].
+//! a growing pause of up to 10 min while new tokens are refused as well. It leaves when that cannot be done three times in a
+//! row, half a minute apart, so that a proxy which refuses everything for a moment costs no node. When the gateway itself has
+//! become another thing, such as by being deleted and onboarded again, every node is onboarded again behind that one; whose
+//! owner or password is not known leaves in the same way, as [`Departure::OtherGateway`].
+//!
+//! A node that leaves is out of every table: its calls fail as [`NotSent::Closed`](super::NotSent::Closed), what runs is finished and
+//! not reported, what waits is dropped. The store forgets a node that the service does not have, or not here; the credential
+//! of one that was only refused stays, until the node is onboarded again or [unpaired](Gateway::unpair). Each of these is a
+//! [`GatewayEvent`].
 //!
 //! # What is bounded
 //!
@@ -128,7 +134,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request};
+use http::{HeaderValue, Method, Request, Response};
 
 pub use builder::Builder;
 pub use credential::NodeCredential;
@@ -143,7 +149,7 @@ pub use store::{MemoryNodeStore, NodeStore};
 use super::Client;
 use super::commands::{Actuator, encoded};
 use crate::ids::{AccessToken, ThingId, VendorThingId};
-use crate::secret::Secret;
+use crate::secret::{Secret, redact};
 use crate::thing_if::{EndNodes, ErrorBody, ListedEndNode};
 use roster::Roster;
 
@@ -229,7 +235,7 @@ impl Gateway {
             let page = PAGE.min(limit - seen);
             let request = request(Method::GET, &format!("{path}?bestEffortLimit={page}{key}"), Bytes::new());
             let answer = self.0.client.send(request).await.map_err(NodeError::NoAnswer)?;
-            NodeError::check(&answer)?;
+            NodeError::check(&answer, &[text(&own.access_token)])?;
             let EndNodes { results, next_pagination_key } =
                 EndNodes::from_json(answer.body()).map_err(NodeError::InvalidAnswer)?;
             // An empty page with a key of the next would go round in circles.
@@ -278,6 +284,18 @@ fn bearer(token: &Secret<AccessToken>) -> HeaderValue {
         .expect("a token is printable ASCII, which a header value may be");
     value.set_sensitive(true);
     value
+}
+
+/// What the service says where it refuses, without what was sent to it: its words go into errors, events and logs, and it may
+/// repeat what it refuses.
+fn said(answer: &Response<Bytes>, sent: &[Secret<String>]) -> Option<Box<ErrorBody>> {
+    let body = ErrorBody::from_json(&redact(answer.body())).ok()?;
+    Some(Box::new(sent.iter().fold(body, ErrorBody::masking)))
+}
+
+/// A token as [`said`] looks for it.
+fn text(token: &Secret<AccessToken>) -> Secret<String> {
+    Secret::from(token.expose().as_str())
 }
 
 /// What the service said, behind a status.

@@ -29,9 +29,13 @@ pub(super) struct Node {
     background: Arc<Semaphore>,
     /// The program's calls for this node: one that is called too often takes nothing from the others.
     calls: Arc<Semaphore>,
+    /// Lets one onboarding of it at a time.
+    pub(super) onboarding_turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
     /// The service has refused the token or the node.
     pub(super) doubt_raised: Notify,
+    /// The gateway is another thing than when the node was onboarded.
+    pub(super) left_behind: Notify,
     /// There is another token.
     pub(super) renewed: Notify,
     /// There is something to report of its connection.
@@ -40,6 +44,8 @@ pub(super) struct Node {
 
 struct State {
     token: Secret<AccessToken>,
+    /// The gateway behind which it was onboarded.
+    gateway: ThingId,
     /// How often the token was replaced.
     generation: u64,
     is_doubted: bool,
@@ -84,8 +90,10 @@ impl Node {
             client,
             background,
             calls: Arc::new(Semaphore::new(max_calls)),
+            onboarding_turn: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 token: credential.access_token,
+                gateway: credential.gateway,
                 generation: 0,
                 is_doubted: false,
                 onboarding,
@@ -93,6 +101,7 @@ impl Node {
                 departure: None,
             }),
             doubt_raised: Notify::new(),
+            left_behind: Notify::new(),
             renewed: Notify::new(),
             presence_changed: Notify::new(),
         }
@@ -127,14 +136,25 @@ impl Node {
         self.state().onboarding = Some(onboarding);
     }
 
-    /// Replaces the token. What was said against the old one does not count any more.
-    pub(super) fn renew(&self, token: Secret<AccessToken>) {
+    /// Replaces the token. What was said against the old one does not count any more, and what was reported to another
+    /// gateway must be reported to this one.
+    pub(super) fn renew(&self, token: Secret<AccessToken>, gateway: ThingId) {
         let mut state = self.state();
         state.token = token;
         state.generation += 1;
         state.is_doubted = false;
+        let is_other = state.gateway != gateway;
+        state.gateway = gateway;
         drop(state);
         self.renewed.notify_one();
+        if is_other {
+            self.repeat_presence();
+        }
+    }
+
+    /// Whether it was onboarded behind this gateway.
+    pub(super) fn is_behind(&self, gateway: &ThingId) -> bool {
+        self.state().gateway == *gateway
     }
 
     /// How often the token was replaced.

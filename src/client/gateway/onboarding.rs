@@ -7,6 +7,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 
+use super::{said, text};
 use crate::client::retry::retry_after;
 use crate::ids::{AccessToken, AppId, FirmwareVersion, GroupId, ThingType, UserId, VendorThingId};
 use crate::proto::{NotSent, RequestError};
@@ -114,6 +115,13 @@ impl NodeOnboarding {
     }
 }
 
+impl NodeOnboarding {
+    /// What no word of the service about this may repeat.
+    pub(super) fn secrets(&self, owner: &Owner, gateway: &Secret<AccessToken>) -> [Secret<String>; 3] {
+        [self.password.clone(), text(&owner.access_token), text(gateway)]
+    }
+}
+
 /// Why an end node is not onboarded. Doing it again is always harmless: the same node comes out. (`wire` §4)
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -191,13 +199,16 @@ impl NodeOnboardingError {
     }
 }
 
-/// Reads the answer to [`NodeOnboarding::request`]. (`wire` §4)
-pub(super) fn read(answer: &Response<Bytes>) -> Result<EndNodeOnboardingAnswer, NodeOnboardingError> {
+/// Reads the answer to [`NodeOnboarding::request`], in which `sent` was. (`wire` §4)
+pub(super) fn read(
+    answer: &Response<Bytes>,
+    sent: &[Secret<String>],
+) -> Result<EndNodeOnboardingAnswer, NodeOnboardingError> {
     let status = answer.status();
     if status.is_success() {
         return EndNodeOnboardingAnswer::from_json(answer.body()).map_err(NodeOnboardingError::InvalidAnswer);
     }
-    let body = ErrorBody::from_json(answer.body()).ok().map(Box::new);
+    let body = said(answer, sent);
     let code = body.as_ref().map(|body| &body.error_code);
     Err(match (status, code) {
         (_, Some(ErrorCode::EndNodeAlreadyBelongsToGateway)) => NodeOnboardingError::OtherGateway,
@@ -261,7 +272,7 @@ mod tests {
 
     #[test]
     fn each_refusal_is_told_apart() {
-        let code = |status, code: &str| read(&answer(status, &json!({ "errorCode": code }))).expect_err("refused");
+        let code = |status, code: &str| read(&answer(status, &json!({ "errorCode": code })), &[]).expect_err("refused");
         assert!(matches!(code(401, "UNAUTHORIZED"), NodeOnboardingError::OwnerRefused { .. }));
         assert!(matches!(code(403, "WRONG_TOKEN"), NodeOnboardingError::OwnerRefused { .. }));
         assert!(matches!(code(404, "USER_NOT_FOUND"), NodeOnboardingError::OwnerRefused { .. }));
@@ -280,7 +291,26 @@ mod tests {
         assert!(NodeOnboardingError::NoAnswer(RequestError::TimedOut).is_retryable());
         assert!(NodeOnboardingError::NoAnswer(NotSent::NotConnected.into()).is_retryable());
         assert!(!NodeOnboardingError::NoAnswer(NotSent::Closed.into()).is_retryable());
-        let incomplete = read(&answer(200, &json!({ "accessToken": "t" }))).expect_err("incomplete");
+        let incomplete = read(&answer(200, &json!({ "accessToken": "t" })), &[]).expect_err("incomplete");
         assert!(matches!(incomplete, NodeOnboardingError::InvalidAnswer(_)));
+    }
+
+    #[test]
+    fn what_was_sent_is_not_shown_where_the_service_repeats_it() {
+        let lamp = NodeOnboarding::new("lamp-3".parse().expect("valid"), "its pass\"word".into());
+        let gateway = Secret::new(AccessToken::new("gateway-token").expect("valid"));
+        let sent = lamp.secrets(&owner(), &gateway);
+        let message = "`its pass\"word`, owner-token and gateway-token are not valid";
+        for code in ["INVALID_INPUT_DATA", "UNAUTHORIZED", "its pass\"word"] {
+            for status in [400, 401, 403, 409] {
+                let body = json!({ "errorCode": code, "message": message, "field": [message], "endNodePassword": "its pass\"word" });
+                let error = read(&answer(status, &body), &sent).expect_err("refused");
+                let shown = format!("{error} {error:?}");
+                for secret in ["its pass", "owner-token", "gateway-token"] {
+                    assert!(!shown.contains(secret), "{shown}");
+                }
+                assert!(shown.contains("are not valid"), "{shown}");
+            }
+        }
     }
 }

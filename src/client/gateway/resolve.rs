@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::node::{Node, NodeCaller};
 use crate::client::Client;
 use crate::client::causes::with_causes;
-use crate::client::commands::{Caller, Found, ReceivedCommand, find};
+use crate::client::commands::{Caller, FIND_LIMIT, Failure, Found, ReceivedCommand, find};
 use crate::ids::{CommandId, ThingId};
+use crate::proto::RequestError;
 
 /// What the service says of a command, when it is asked in the name of everybody whose it may be.
 #[derive(Debug, Default)]
@@ -21,7 +23,7 @@ pub(super) struct Answers {
     pub(super) unknown: Vec<ThingId>,
 }
 
-/// Asks for the gateway and for each node, once; each answer is waited for 5 s.
+/// Asks for the gateway and for each node, once; each answer is waited for 5 s, the turn to ask included.
 pub(super) async fn resolve(client: Client, nodes: Vec<Arc<Node>>, command: CommandId) -> Answers {
     let mut asking = JoinSet::new();
     let own: Arc<dyn Caller> = Arc::new(client);
@@ -30,7 +32,8 @@ pub(super) async fn resolve(client: Client, nodes: Vec<Arc<Node>>, command: Comm
         let command = command.clone();
         asking.spawn(async move {
             let (_, thing) = caller.own();
-            (thing, find(&*caller, &command).await)
+            let asked = timeout(FIND_LIMIT, find(&*caller, &command)).await;
+            (thing, asked.unwrap_or_else(|_| Err(Failure::NoAnswer(RequestError::TimedOut))))
         });
     }
     let mut answers = Answers::default();

@@ -17,7 +17,7 @@ use super::onboarding::read;
 use super::refusal::{is_unpaired, refusal};
 use super::{
     Departure, GatewayCounters, GatewayEvent, NodeCredential, NodeError, NodeOnboarding, NodeOnboardingError,
-    NodeStore, Owner,
+    NodeStore, Owner, text,
 };
 use crate::client::causes::with_causes;
 use crate::client::lossy;
@@ -48,7 +48,7 @@ pub(super) struct Roster {
     store: Arc<dyn NodeStore>,
     /// Lets one change at a time at the store, so that what is stored last is what counts.
     storing: tokio::sync::Mutex<()>,
-    /// Lets one onboarding at a time, so that none is made twice.
+    /// Lets one onboarding at a time of nodes that are not here, so that none is made twice and no room is given twice.
     onboarding: tokio::sync::Mutex<()>,
     background: Arc<Semaphore>,
     events: lossy::Sender<GatewayEvent>,
@@ -84,6 +84,11 @@ impl Roster {
             events,
             counters: Mutex::default(),
         }
+    }
+
+    /// The gateway, as the service names it.
+    pub(super) fn own(&self) -> ThingId {
+        self.client.credential().thing_id
     }
 
     pub(super) fn tell(&self, event: GatewayEvent) {
@@ -145,7 +150,7 @@ impl Roster {
     ) -> Result<(Arc<Node>, Option<Arc<Node>>), NodeOnboardingError> {
         let mut nodes = lock(&self.nodes);
         if let Some(node) = nodes.get(&credential.thing_id) {
-            node.renew(credential.access_token);
+            node.renew(credential.access_token, credential.gateway);
             onboarding.into_iter().for_each(|onboarding| node.remember(onboarding));
             return Ok((node.clone(), None));
         }
@@ -177,7 +182,8 @@ impl Roster {
     }
 
     /// Takes a node out of everything, unless it was onboarded again since: what is `held_against` one generation
-    /// of its token is nothing against the next.
+    /// of its token is nothing against the next. Only the service's word that it is not there, or not here, takes it out of
+    /// the store as well: it may be of use again.
     pub(super) async fn depart(&self, node: &Arc<Node>, why: Departure, held_against: Option<u64>) {
         {
             let mut nodes = lock(&self.nodes);
@@ -188,7 +194,10 @@ impl Roster {
             nodes.remove(&node.thing_id);
         }
         self.tell_departure(node, why);
-        self.forget(&node.thing_id).await;
+        match why {
+            Departure::Unpaired | Departure::Gone | Departure::Replaced => self.forget(&node.thing_id).await,
+            Departure::TokenRefused | Departure::OtherGateway => {}
+        }
     }
 
     /// Removes what is stored of a node that is not here.
@@ -207,18 +216,41 @@ impl Roster {
         onboarding: &NodeOnboarding,
         unless_known: bool,
     ) -> Result<Arc<Node>, NodeOnboardingError> {
-        let _turn = self.onboarding.lock().await;
-        let known = self.node_of_vendor(onboarding.vendor_thing_id());
-        match known {
-            Some(node) if unless_known => {
-                node.remember(onboarding.clone());
-                return Ok(node);
+        loop {
+            match self.node_of_vendor(onboarding.vendor_thing_id()) {
+                Some(node) if unless_known && node.is_behind(&self.own()) => {
+                    node.remember(onboarding.clone());
+                    return Ok(node);
+                }
+                Some(node) => {
+                    let _turn = node.onboarding_turn.lock().await;
+                    // It may have left meanwhile.
+                    if node.departure().is_none() {
+                        return self.onboard_now(onboarding).await;
+                    }
+                }
+                None => {
+                    let _turn = self.onboarding.lock().await;
+                    // It may have joined meanwhile.
+                    if self.node_of_vendor(onboarding.vendor_thing_id()).is_none() {
+                        if lock(&self.nodes).len() >= self.max_nodes {
+                            return Err(NodeOnboardingError::TooManyNodes { max: self.max_nodes });
+                        }
+                        return self.onboard_now(onboarding).await;
+                    }
+                }
             }
-            None if lock(&self.nodes).len() >= self.max_nodes => {
-                return Err(NodeOnboardingError::TooManyNodes { max: self.max_nodes });
-            }
-            _ => {}
         }
+    }
+
+    /// Onboards a node again for the gateway itself: many at once must leave room for the program's calls.
+    pub(super) async fn onboard_in_turn(&self, node: &NodeOnboarding) -> Result<Arc<Node>, NodeOnboardingError> {
+        // It is never closed.
+        let _turn = self.background.acquire().await;
+        self.onboard(node, false).await
+    }
+
+    async fn onboard_now(&self, onboarding: &NodeOnboarding) -> Result<Arc<Node>, NodeOnboardingError> {
         let owner = lock(&self.owner).clone().ok_or(NodeOnboardingError::NoOwner)?;
         let own = self.client.credential();
         let gateway = match &self.vendor_thing_id {
@@ -226,7 +258,8 @@ impl Roster {
             None => ThingIdentity::Thing(own.thing_id.clone()),
         };
         let request = onboarding.request(&own.app_id, gateway, &owner);
-        let answer = read(&self.client.send(request).await.map_err(NodeOnboardingError::NoAnswer)?)?;
+        let answer = self.client.send(request).await.map_err(NodeOnboardingError::NoAnswer)?;
+        let answer = read(&answer, &onboarding.secrets(&owner, &own.access_token))?;
         let credential = NodeCredential {
             app_id: own.app_id,
             gateway: own.thing_id,
@@ -253,11 +286,12 @@ impl Roster {
         let path = format!("/thing-if/apps/{}/things/{}/end-nodes/{thing}", own.app_id, own.thing_id);
         let request = super::request(Method::DELETE, &path, Bytes::new());
         let answer = self.client.send(request).await.map_err(NodeError::NoAnswer)?;
-        // Somebody was faster: it is what was wanted.
-        if !is_unpaired(&answer) {
-            NodeError::check(&answer)?;
+        let node = self.node(thing);
+        // Somebody was faster: it is what was wanted. Unless it is behind the gateway that this one was.
+        if !is_unpaired(&answer) || node.as_ref().is_some_and(|node| !node.is_behind(&own.thing_id)) {
+            NodeError::check(&answer, &[text(&own.access_token)])?;
         }
-        match self.node(thing) {
+        match node {
             Some(node) => self.depart(&node, Departure::Unpaired, None).await,
             None => self.forget(thing).await,
         }
@@ -279,6 +313,8 @@ impl Roster {
         let status = answer.status();
         Ok(match status {
             _ if status.is_success() => Reported::Taken,
+            // It belongs to the gateway that this one was, and is to be onboarded again.
+            _ if is_unpaired(&answer) && !node.is_behind(&own.thing_id) => Reported::NotNow(None),
             _ if is_unpaired(&answer) => Reported::Unpaired,
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Reported::NotNow(retry_after(&answer)),
             // A gateway whose own token is refused gets another one.

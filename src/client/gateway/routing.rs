@@ -108,7 +108,8 @@ impl Routing {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// Begins lanes for nodes that have joined, and ends those of nodes that have left.
+    /// Begins lanes for nodes that have joined, and ends those of nodes that have left. Those that were onboarded when the
+    /// gateway was another thing are to be onboarded again.
     fn follow_the_roster(&mut self) {
         let own = self.own();
         if let Some(actuator) = &self.own_actuator
@@ -117,12 +118,15 @@ impl Routing {
             // Another onboarding made it another thing; the old one's lane ends when its queue is gone.
             let (inputs, lane) = self.means.of_gateway(&own, actuator.clone());
             self.tasks.spawn(lane);
-            self.own_lane = Some((own, inputs));
+            self.own_lane = Some((own.clone(), inputs));
         }
         for lane in self.lanes.values_mut().filter(|lane| lane.node.departure().is_some()) {
             lane.inputs = None;
         }
         for node in self.means.roster.nodes() {
+            if !node.is_behind(&own) {
+                node.left_behind.notify_one();
+            }
             // One that has joined again waits until what ran before has ended.
             if self.lanes.contains_key(&node.thing_id) {
                 continue;
@@ -135,7 +139,7 @@ impl Routing {
     }
 
     fn own(&self) -> ThingId {
-        self.means.roster.client.credential().thing_id
+        self.means.roster.own()
     }
 
     /// The end of a lane: what its node has left in the journal is nobody's any more.
@@ -230,6 +234,7 @@ impl Routing {
             Unrouted::UnknownTarget(_) => counters.unknown_targets += 1,
             Unrouted::NoTarget => counters.untargeted += 1,
             Unrouted::Ambiguous(_) => counters.ambiguous += 1,
+            Unrouted::Undetermined(_) => counters.undetermined += 1,
             Unrouted::Own => counters.own += 1,
         });
         self.means.roster.tell(GatewayEvent::Unrouted(command, why));
@@ -248,7 +253,11 @@ impl Routing {
             None if unknown.is_empty() => self.unrouted(push.command_id, Unrouted::NoTarget),
             // Whose it is will be seen in their lists.
             None => {
-                unknown.iter().filter_map(|thing| self.lane(thing)).for_each(|lane| lane.send(Input::Behind));
+                let lanes: Vec<_> = unknown.iter().filter_map(|thing| self.lane(thing)).collect();
+                if lanes.is_empty() {
+                    return self.unrouted(push.command_id, Unrouted::Undetermined(unknown));
+                }
+                lanes.into_iter().for_each(|lane| lane.send(Input::Behind));
             }
         }
     }

@@ -233,7 +233,7 @@ impl Who {
     }
 
     /// Who it is, the hash of its password, and what failures are counted by: a thing's are counted by the name that its maker
-    /// gave it, whichever was used.
+    /// gave it, and a user's by their id, whichever name was used.
     fn find(&self, sql: &mut dyn Sql, app: &AppId) -> Result<Found, StoreError> {
         let (unknown, thing) = match self {
             Who::Vendor(id) => (Name::thing(app, id), things::by_vendor_id(sql, app, id)?),
@@ -246,8 +246,9 @@ impl Who {
                         break;
                     }
                 }
+                let counted = found.as_ref().map_or_else(|| Name::user(app, name), |l| Name::user_id(app, &l.user_id));
                 let found = found.map(|login| (Principal::User(login.user_id), login.password_hash));
-                return Ok((Some(Name::user(app, name)), found));
+                return Ok((Some(counted), found));
             }
             // One who gets the application's key wrong must not slow down all others who have it.
             Who::Client(client) if client == app.as_str() => return Ok((None, None)),

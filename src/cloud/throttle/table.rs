@@ -14,9 +14,29 @@ struct Entry {
     /// Attempts under way, where they are counted.
     pending: u32,
     last: i64,
+    /// Until when the failures have decayed.
+    decayed: i64,
+}
+
+/// How failures are forgiven in time, one by one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Decay {
+    /// Milliseconds.
+    pub(super) every: i64,
+    /// The most failures that are counted.
+    pub(super) most: u32,
 }
 
 impl Entry {
+    /// With what time has forgiven.
+    fn at(mut self, now: i64, decay: Option<Decay>) -> Self {
+        let Some(Decay { every, .. }) = decay else { return self };
+        let steps = now.saturating_sub(self.decayed).max(0) / every;
+        self.failures = self.failures.saturating_sub(u32::try_from(steps).unwrap_or(u32::MAX));
+        self.decayed = self.decayed.saturating_add(steps.saturating_mul(every));
+        self
+    }
+
     fn is_over(&self, now: i64) -> bool {
         self.pending == 0 && (self.failures == 0 || now.saturating_sub(self.last) > FORGET_AFTER_MS)
     }
@@ -30,25 +50,31 @@ pub(super) struct Table<K> {
     limit: usize,
     next_sweep: i64,
     forgotten: u64,
+    decay: Option<Decay>,
 }
 
 impl<K: Eq + Hash + Clone> Table<K> {
     pub(super) fn new(limit: usize) -> Self {
-        Self { entries: HashMap::new(), limit, next_sweep: i64::MIN, forgotten: 0 }
+        Self { entries: HashMap::new(), limit, next_sweep: i64::MIN, forgotten: 0, decay: None }
+    }
+
+    pub(super) fn decaying(limit: usize, decay: Decay) -> Self {
+        Self { decay: Some(decay), ..Self::new(limit) }
     }
 
     /// Takes out what starts anew, once a minute.
     pub(super) fn sweep(&mut self, now: i64) {
         // A clock that was set back must not keep everything for ever.
         if now >= self.next_sweep || self.next_sweep.saturating_sub(now) > SWEEP_EVERY_MS {
-            self.entries.retain(|_, entry| !entry.is_over(now));
+            let decay = self.decay;
+            self.entries.retain(|_, entry| !entry.at(now, decay).is_over(now));
             self.next_sweep = now.saturating_add(SWEEP_EVERY_MS);
         }
     }
 
     /// Failures of `key`, and attempts under way.
     pub(super) fn count(&self, key: &K, now: i64) -> u32 {
-        match self.entries.get(key) {
+        match self.entries.get(key).map(|entry| entry.at(now, self.decay)) {
             Some(entry) if entry.is_over(now) => 0,
             Some(entry) => entry.failures.saturating_add(entry.pending),
             None => 0,
@@ -71,8 +97,13 @@ impl<K: Eq + Hash + Clone> Table<K> {
     }
 
     pub(super) fn fail(&mut self, key: &K, now: i64) {
+        let (decay, most) = (self.decay, self.decay.map_or(u32::MAX, |decay| decay.most));
         let entry = self.entry(key, now);
-        entry.failures = entry.failures.saturating_add(1);
+        *entry = entry.at(now, decay);
+        if entry.failures == 0 || entry.decayed > now {
+            entry.decayed = now;
+        }
+        entry.failures = entry.failures.saturating_add(1).min(most);
         entry.last = now;
     }
 
@@ -146,6 +177,28 @@ mod tests {
         assert_eq!(table.len(), 1, "time has passed");
         assert_eq!((table.count(&1, 0), table.count(&2, FORGET_AFTER_MS + 1)), (0, 2));
         assert_eq!(table.forgotten(), 0);
+    }
+
+    #[test]
+    fn failures_decay_one_by_one_and_are_bounded_where_they_do() {
+        let mut table = Table::decaying(100, Decay { every: 30_000, most: 25 });
+        for _ in 0..1_000 {
+            table.fail(&1, 0);
+        }
+        let counts = [0, 29_999, 30_000, 59_999, 60_000].map(|now| table.count(&1, now));
+        assert_eq!(counts, [25, 25, 24, 24, 23]);
+        table.fail(&1, 45_000);
+        assert_eq!((table.count(&1, 59_999), table.count(&1, 60_000)), (25, 24), "it goes on where it was");
+        table.sweep(30_000 * 30);
+        assert_eq!(table.len(), 0, "nothing is left");
+        table.fail(&1, i64::MAX / 2);
+        table.fail(&1, 0);
+        assert_eq!((table.count(&1, 0), table.count(&1, 30_000)), (2, 1), "a clock that was set back");
+        // One device that fails each minute delays nobody.
+        assert!((1..1_000).all(|minute| {
+            table.fail(&2, minute * 60_000);
+            table.count(&2, minute * 60_000) == 1
+        }));
     }
 
     #[test]

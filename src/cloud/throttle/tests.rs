@@ -295,3 +295,40 @@ async fn an_addresss_failures_count_through_every_door() {
     assert_eq!(world.connect(ELSEWHERE, anonymous("wrong")).await, (false, 0), "ten quiet minutes");
     assert_eq!(world.cloud.logins().remembered, 1, "all others are swept out");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_users_failures_count_by_every_name_and_a_strangers_by_the_one_that_was_tried() {
+    let world = World::new();
+    let headers = [("X-Kii-AppID", "app"), ("X-Kii-AppKey", "right"), ("Content-Type", "application/json")];
+    let ann =
+        r#"{"loginName":"ann","emailAddress":"ann@example.com","phoneNumber":"+819012345678","password":"right"}"#;
+    assert_eq!(world.http(OWNER, "/api/apps/app/users", &headers, ann).await.0, (201, 0));
+    let names = ["ann", "EMAIL:ann@example.com", "PHONE:+819012345678", "ann@example.com", "+819012345678"];
+    let mut waits = Vec::new();
+    for name in names {
+        let (status, took) = world.log_in(ELSEWHERE, "app", name, "wrong").await;
+        assert_eq!(status, 400, "{name}");
+        waits.push(took);
+    }
+    assert_eq!(waits, [0, 0, 0, 125, 250]);
+    assert_eq!(world.log_in(OWNER, "app", "EMAIL:ann@example.com", "right").await, (200, 500));
+    for name in ["bob", "EMAIL:bob", "PHONE:bob", "bob2"] {
+        assert_eq!(world.log_in(ELSEWHERE, "app", name, "wrong").await, (400, 0), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_site_is_slow_while_one_of_its_devices_fails_and_not_for_good() {
+    let world = World::new();
+    let broken = |key: &str| world.connect(ELSEWHERE, Credentials::anonymous(&app(), &key.into()));
+    for _ in 0..1_000 {
+        broken("wrong").await;
+    }
+    assert_eq!(broken("right").await, (true, 4_000));
+    // As often as the client reconnects that has found nobody for long.
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        broken("wrong").await;
+    }
+    assert_eq!(broken("right").await, (true, 0));
+}

@@ -1,7 +1,6 @@
 //! What each packet of a client does.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response};
@@ -12,7 +11,7 @@ use crate::edge::answer;
 use crate::edge::ending::Ending;
 use crate::edge::execute::{Backend, run_lane};
 use crate::edge::intake::{self, Verdict};
-use crate::edge::session::{Enqueued, Job, LaneKey};
+use crate::edge::lanes::{Enqueued, Job, LaneKey, OpenLane, Queued};
 use crate::edge::wire::Wire;
 use crate::mqtt::Qos;
 use crate::mqtt::packet::{Oversize, Packet, PacketId, Protocol};
@@ -114,22 +113,23 @@ impl<W: Wire, S: Backend> Connection<W, S> {
 
     /// Hands a request to the service, behind those of the same path.
     fn submit(&mut self, job: Job, lane: LaneKey) {
-        let (config, total) = (&self.live.config, &self.live.in_flight);
-        let enqueued = if total.load(Ordering::Relaxed) < config.max_in_flight_total {
-            self.session.enqueue(lane, job, config)
-        } else {
-            Enqueued::Full(job)
-        };
-        if let Enqueued::Full(job) = enqueued {
-            self.live.registry.counters().overloaded_requests.add();
-            return self.answer(&job.topic, answer::overloaded(), job.request_id);
+        let Some(reserved) = self.live.reserve(job.size, self.peer.role) else { return self.overloaded(job) };
+        let queued = Queued { job, session: Arc::clone(&self.session), reserved };
+        match self.lanes.enqueue(self.epoch, lane, queued, self.live.config.lane_bounds(self.peer.role)) {
+            Enqueued::Full(Queued { job, .. }) => return self.overloaded(job),
+            Enqueued::Waiting => {}
+            Enqueued::First(first) => {
+                let lane = OpenLane::new(Arc::clone(&self.lanes), lane, Arc::clone(&self.live));
+                let task = self.live.task();
+                tokio::spawn(run_lane(self.service.clone(), lane, first, Arc::clone(&self.live), task));
+            }
         }
-        total.fetch_add(1, Ordering::Relaxed);
         self.in_flight += 1;
-        if let Enqueued::First(first) = enqueued {
-            let (service, session) = (self.service.clone(), Arc::clone(&self.session));
-            tokio::spawn(run_lane(service, session, lane, first, Arc::clone(&self.live), self.live.task()));
-        }
+    }
+
+    fn overloaded(&mut self, job: Job) {
+        self.live.registry.counters().overloaded_requests.add();
+        self.answer(&job.topic, answer::overloaded(), job.request_id);
     }
 
     /// Grants the connection's own topics: `{client id}`, and what lies below `p/{client id}/`, which is answered with or

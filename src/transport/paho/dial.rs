@@ -19,22 +19,31 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// # Errors
 /// `NameNotResolved`, or `Tcp` with the last address's error.
 pub(super) async fn probe(endpoint: &Endpoint) -> Result<SocketAddr, LinkError> {
-    let mut addresses = lookup_host((endpoint.host.as_str(), endpoint.port))
+    let stream = connect(&endpoint.host, endpoint.port).await?;
+    stream.peer_addr().map_err(|error| LinkError::new(LinkErrorKind::Tcp, format!("{}: {error}", endpoint.authority())))
+}
+
+/// A TCP connection to the first of the addresses of `host` that accepts one. Has no deadline of its own.
+///
+/// # Errors
+/// As [`probe`].
+pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, LinkError> {
+    let mut addresses = lookup_host((host, port))
         .await
-        .map_err(|error| LinkError::new(LinkErrorKind::NameNotResolved, format!("{}: {error}", endpoint.host)))?;
+        .map_err(|error| LinkError::new(LinkErrorKind::NameNotResolved, format!("{host}: {error}")))?;
     let mut attempts = JoinSet::new();
     let mut failed = None;
     let mut next = addresses.next();
     loop {
         if let Some(address) = next.take() {
-            attempts.spawn(async move { (address, TcpStream::connect(address).await.map(drop)) });
+            attempts.spawn(async move { (address, TcpStream::connect(address).await) });
         }
         tokio::select! {
             answered = attempts.join_next() => match answered {
-                Some(Ok((address, Ok(())))) => return Ok(address),
+                Some(Ok((_, Ok(stream)))) => return Ok(stream),
                 Some(Ok((address, Err(error)))) => failed = Some((address, error)),
                 Some(Err(error)) => return Err(LinkError::new(LinkErrorKind::Tcp, error.to_string())),
-                None => return Err(unreachable(endpoint, failed)),
+                None => return Err(unreachable(host, failed)),
             },
             () = tokio::time::sleep(STAGGER) => {}
         }
@@ -42,10 +51,10 @@ pub(super) async fn probe(endpoint: &Endpoint) -> Result<SocketAddr, LinkError> 
     }
 }
 
-fn unreachable(endpoint: &Endpoint, failed: Option<(SocketAddr, io::Error)>) -> LinkError {
+fn unreachable(host: &str, failed: Option<(SocketAddr, io::Error)>) -> LinkError {
     match failed {
         Some((address, error)) => LinkError::new(LinkErrorKind::Tcp, format!("{address}: {error}")),
-        None => LinkError::new(LinkErrorKind::NameNotResolved, format!("{}: no address", endpoint.host)),
+        None => LinkError::new(LinkErrorKind::NameNotResolved, format!("{host}: no address")),
     }
 }
 

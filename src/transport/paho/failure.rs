@@ -24,7 +24,11 @@ pub(super) fn connect(error: &Error, scheme: Scheme) -> LinkError {
             LinkError::new(LinkErrorKind::Tls, "handshake or certificate refused")
         }
         Error::TcpTlsConnectFailure | Error::Failure => LinkError::new(LinkErrorKind::Tcp, error.to_string()),
-        // Said while the upgrade is under way.
+        // Said while the upgrade is under way. TLS 1.3 tells a client that its certificate is wanted only after that has begun.
+        Error::SocketError(_) if scheme == Scheme::Wss => LinkError::new(
+            LinkErrorKind::WebSocket,
+            "the upgrade was refused or broken off; a client certificate that is missing or refused looks like this",
+        ),
         Error::SocketError(_) if scheme.is_websocket() => {
             LinkError::new(LinkErrorKind::WebSocket, "the upgrade was refused or broken off")
         }

@@ -10,7 +10,18 @@
 //! library reads the authorities anew for each connect: the system's cost OpenSSL 3.0 about 100 ms, a
 //! [`Tls::ca_file`] with one authority 1 ms.
 //!
+//! # Through a proxy
+//! With [`Options::proxy`], every broker is reached through an HTTP CONNECT tunnel, on all four schemes; TLS is spoken with the
+//! broker, through it. The proxy resolves the broker's name. The tunnel is made before the library hears of it, and ends in a
+//! loopback listener of this process, there for one connection that knows a secret word: one more thread for the process, four more descriptors a link,
+//! and two more copies of each byte. `LinkErrorKind::Proxy` is a proxy that is not there or does not want to, `Tcp` with the
+//! proxy's status one that cannot reach the broker. The library's own way to a proxy is not used: it would wait for the proxy
+//! with its global lock held. The environment is never asked; where `PAHO_C_CLIENT_USE_HTTP_PROXY=TRUE` would make the library
+//! take a proxy from there, connecting fails with `Config`.
+//!
 //! # What it cannot do
+//! - It cannot check SPKI pins: the library shows nobody the broker's certificate. With pins, connecting fails with `Config`
+//!   before anything is sent.
 //! - **A PUBLISH whose topic is not UTF-8 or has a NUL aborts the process**, inside paho's wrapper, where nothing can
 //!   catch it. Whoever can write into the connection can do that, so use TLS. The packet code of this crate refuses
 //!   such a packet; [`Transport`] is the place for a link without the C library.
@@ -49,7 +60,9 @@ mod failure;
 mod guard;
 mod inbox;
 mod link;
+mod proxy;
 mod settings;
+mod tunnel;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,8 +75,10 @@ use self::client::Refusal;
 use self::guard::Guard;
 use self::inbox::{Bounds, Inbox};
 use self::link::PahoLink;
+pub use self::proxy::{InvalidProxy, Proxy, ProxyLogin};
 use self::settings::Settings;
-use super::{BoxFuture, ConnectOptions, Link, Transport};
+use self::tunnel::Relay;
+use super::{BoxFuture, ConnectOptions, Link, Transport, refuse_pins};
 use crate::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind};
 
 /// A longer time to connect is cut to this: paho counts milliseconds in 32 bits.
@@ -80,6 +95,8 @@ type Answer = Result<PahoLink, Refusal>;
 pub struct Options {
     /// Certificates, for `mqtts` and `wss`.
     pub tls: Tls,
+    /// The HTTP proxy through which all brokers are reached, on every scheme. Default none: the environment is never asked.
+    pub proxy: Option<Proxy>,
     /// Messages of a link that wait for paho to take them; beyond, `publish` answers `Overloaded`. Paho itself queues
     /// 10,000 more. At least 1, default 1,000. Costs the messages' memory, only while they wait.
     pub max_outgoing: usize,
@@ -92,7 +109,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tls: Tls::default(), max_outgoing: 1_000, max_incoming: 10_000, max_incoming_bytes: 16 * 1024 * 1024 }
+        Self {
+            tls: Tls::default(),
+            proxy: None,
+            max_outgoing: 1_000,
+            max_incoming: 10_000,
+            max_incoming_bytes: 16 * 1024 * 1024,
+        }
     }
 }
 
@@ -120,10 +143,13 @@ impl Paho {
     /// Checks the options and, the first time in the process, starts the thread that owns paho's clients.
     ///
     /// # Errors
-    /// `Config`: a file of [`Tls`] cannot be read or holds no PEM of the right kind, a bound is 0, or the thread cannot
-    /// be started.
+    /// `Config`: a file of [`Tls`] cannot be read or holds no PEM of the right kind, the proxy has an impossible host or
+    /// login, a bound is 0, or the thread cannot be started.
     pub fn new(options: Options) -> Result<Self, LinkError> {
         settings::check_files(&options.tls)?;
+        if let Some(Err(error)) = options.proxy.as_ref().map(Proxy::check) {
+            return Err(LinkError::new(LinkErrorKind::Config, error.to_string()));
+        }
         if options.max_outgoing == 0 || options.max_incoming == 0 {
             return Err(LinkError::new(LinkErrorKind::Config, "max_outgoing and max_incoming must be at least 1"));
         }
@@ -137,12 +163,19 @@ impl Paho {
         credentials: &Credentials,
         options: &ConnectOptions,
     ) -> Result<Box<dyn Link>, LinkError> {
+        refuse_pins(options)?;
         settings::check(endpoint, credentials)?;
+        settings::check_environment(self.options.proxy.as_ref())?;
         let deadline = Instant::now() + options.timeout.min(LONGEST);
         let late = |stage: &str| LinkError::new(LinkErrorKind::ConnectTimedOut, stage);
-        let address = timeout_at(deadline, dial::probe(endpoint))
-            .await
-            .map_err(|_| late("the host name was not resolved or TCP not answered"))??;
+        let address = match self.options.proxy {
+            None => {
+                let probed = timeout_at(deadline, dial::probe(endpoint)).await;
+                Some(probed.map_err(|_| late("the host name was not resolved or TCP not answered"))??)
+            }
+            // Whether the broker is there, the proxy finds out.
+            Some(_) => None,
+        };
         let keep_alive = settings::keep_alive(options.detect_dead_peer);
         let bounds = Bounds {
             messages: self.options.max_incoming,
@@ -152,6 +185,14 @@ impl Paho {
         };
         let mut tries = 1;
         loop {
+            let relay = match &self.options.proxy {
+                None => None,
+                Some(proxy) => {
+                    let tunnel = timeout_at(deadline, tunnel::open(proxy, endpoint)).await;
+                    let tunnel = tunnel.map_err(|_| late("the proxy made no tunnel"))??;
+                    Some(Relay::start(tunnel, deadline).await?)
+                }
+            };
             let settings = Settings {
                 uri: settings::uri(endpoint, address),
                 scheme: endpoint.scheme,
@@ -161,6 +202,7 @@ impl Paho {
                 keep_alive,
                 timeout: deadline.saturating_duration_since(Instant::now()),
                 tls: self.options.tls.clone(),
+                relay,
             };
             let answer = timeout_at(deadline, self.submit(settings, bounds)?)
                 .await
@@ -188,8 +230,8 @@ impl Transport for Paho {
     /// Connects; needs a tokio runtime with its network and time drivers.
     ///
     /// # Errors
-    /// `Config` for what cannot be asked for (a NUL in the user name, a WebSocket path with a space), `NameNotResolved`,
-    /// `Tcp`, `Tls`, `WebSocket`, `Refused`, `ConnectTimedOut`, and `Closed` for a broker that closes before CONNACK.
+    /// `Config` for what cannot be asked for (a NUL in the user name, a WebSocket path with a space, SPKI pins),
+    /// `NameNotResolved`, `Tcp`, `Proxy`, `Tls`, `WebSocket`, `Refused`, `ConnectTimedOut`, and `Closed` for a broker that closes before CONNACK.
     /// Paho says little about a failure, so the kind is inferred: over TLS, a close before CONNACK is `Tls`, because
     /// that is how a missing client certificate shows.
     fn connect<'a>(

@@ -9,6 +9,8 @@ use paho_mqtt::{
 };
 
 use super::Tls;
+use super::proxy::Proxy;
+use super::tunnel::Relay;
 use crate::ids::ClientId;
 use crate::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind, Scheme};
 use crate::secret::Secret;
@@ -32,6 +34,8 @@ pub(super) struct Settings {
     pub(super) keep_alive: Duration,
     pub(super) timeout: Duration,
     pub(super) tls: Tls,
+    /// What paho takes for a proxy.
+    pub(super) relay: Option<Relay>,
 }
 
 fn wrong(what: impl Into<String>) -> LinkError {
@@ -57,9 +61,10 @@ pub(super) fn check(endpoint: &Endpoint, credentials: &Credentials) -> Result<()
 
 /// The URI for paho. Over plain TCP the address that was found to answer, so that paho resolves nothing. TLS checks the
 /// certificate against the name and WebSocket sends it as `Host`: there the name stays.
-pub(super) fn uri(endpoint: &Endpoint, address: SocketAddr) -> String {
-    match endpoint.scheme {
-        Scheme::Mqtt => format!("mqtt://{address}"),
+/// Through a proxy (no address) it stays always: paho resolves nothing then.
+pub(super) fn uri(endpoint: &Endpoint, address: Option<SocketAddr>) -> String {
+    match (endpoint.scheme, address) {
+        (Scheme::Mqtt, Some(address)) => format!("mqtt://{address}"),
         _ => endpoint.to_string(),
     }
 }
@@ -92,6 +97,10 @@ impl Settings {
             .connect_timeout(Duration::from_secs(self.timeout.as_secs() + 1))
             .user_name(self.username.as_str())
             .password(self.password.expose().as_bytes());
+        if let Some(relay) = &self.relay {
+            // Each is for its own schemes; which one paho looks at is no matter here.
+            builder.http_proxy(relay.url()).https_proxy(relay.url());
+        }
         if self.scheme.is_tls() {
             builder.ssl_options(self.ssl_options()?);
         }
@@ -115,6 +124,24 @@ impl Settings {
             builder.private_key(file).map_err(unusable)?;
         }
         Ok(builder.finalize())
+    }
+}
+
+/// Paho C takes a proxy from the environment if this variable says so. Nobody has chosen that here, and its password would
+/// be in the library's hands; the program's own setting comes first.
+///
+/// # Errors
+/// `Config` when the connection would be sent through a proxy of the environment.
+pub(super) fn check_environment(proxy: Option<&Proxy>) -> Result<(), LinkError> {
+    let asked = std::env::var_os("PAHO_C_CLIENT_USE_HTTP_PROXY")
+        .is_some_and(|value| value.as_encoded_bytes().starts_with(b"TRUE"));
+    let named = ["http_proxy", "https_proxy"].into_iter().any(|name| std::env::var_os(name).is_some());
+    match proxy {
+        None if asked && named => Err(wrong(
+            "PAHO_C_CLIENT_USE_HTTP_PROXY=TRUE would send the connection through the environment's http_proxy or https_proxy: \
+             unset it, and name the proxy in Options::proxy (--proxy) if it is to be used",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -156,7 +183,7 @@ mod tests {
             ("ws://broker.test/x", "ws://broker.test:12470/x"),
             ("wss://broker.test", "wss://broker.test:12473/mqtt"),
         ] {
-            assert_eq!(uri(&given.parse().expect("a broker URL"), address), told);
+            assert_eq!(uri(&given.parse().expect("a broker URL"), Some(address)), told);
         }
     }
 
