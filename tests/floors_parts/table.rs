@@ -25,6 +25,29 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("edge", FLOOR_0_AND_QUIET),
     // Floor 4.
     ("cloud", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "capture", "edge"]),
+    // A bridge is an edge with another service, or a local HTTP listener before a client.
+    ("bridge", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "client", "edge"]),
+    // Captures run again: as a device, as a server, against the machine alone.
+    (
+        "replay",
+        &[
+            "ids",
+            "secret",
+            "topic",
+            "mqtt",
+            "frame",
+            "thing_if",
+            "config",
+            "capture",
+            "proto",
+            "transport",
+            "client",
+            "edge",
+        ],
+    ),
+    // Whoever grades both ends shares no judgement with either.
+    ("conformance", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "capture"]),
+    ("doctor", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "transport", "client"]),
     // Floor 5. What operators see of a service that runs.
     ("admin", &["ids", "secret", "thing_if", "edge", "cloud"]),
     (
@@ -43,6 +66,10 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
             "client",
             "edge",
             "cloud",
+            "bridge",
+            "replay",
+            "conformance",
+            "doctor",
             "admin",
         ],
     ),
