@@ -27,7 +27,7 @@ pub mod wire {}
 
 pub mod proto;
 
-#[cfg(any(feature = "paho", feature = "edge"))]
+#[cfg(any(feature = "paho", feature = "native", feature = "edge"))]
 mod quiet;
 
 #[cfg(feature = "client")]

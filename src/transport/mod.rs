@@ -2,17 +2,32 @@
 //!
 //! Both traits are object-safe, so transports wrap each other (recording, faults) and are picked at run time.
 
+#[cfg(any(feature = "paho", feature = "native"))]
+mod dial;
 pub mod fault;
 pub mod memory;
+#[cfg(feature = "native")]
+pub mod native;
 #[cfg(feature = "paho")]
 pub mod paho;
+#[cfg(any(feature = "paho", feature = "native"))]
+mod proxy;
 pub mod record;
+#[cfg(any(feature = "paho", feature = "native"))]
+mod tls;
+#[cfg(any(feature = "paho", feature = "native"))]
+mod tunnel;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+#[cfg(any(feature = "paho", feature = "native"))]
+pub use self::{
+    proxy::{InvalidProxy, Proxy, ProxyLogin},
+    tls::Tls,
+};
 use crate::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind, Publish, SpkiPin};
 use crate::topic::TopicFilter;
 

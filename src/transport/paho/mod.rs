@@ -55,16 +55,14 @@
 //! crate's level in that very microsecond. A filter `paho_mqtt=warn` closes both.
 
 mod client;
-mod dial;
 mod failure;
 mod guard;
 mod inbox;
 mod link;
-mod proxy;
+mod relay;
 mod settings;
-mod tunnel;
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,10 +73,11 @@ use self::client::Refusal;
 use self::guard::Guard;
 use self::inbox::{Bounds, Inbox};
 use self::link::PahoLink;
-pub use self::proxy::{InvalidProxy, Proxy, ProxyLogin};
+use self::relay::Relay;
 use self::settings::Settings;
-use self::tunnel::Relay;
-use super::{BoxFuture, ConnectOptions, Link, Transport, refuse_pins};
+
+pub use super::{InvalidProxy, Proxy, ProxyLogin, Tls};
+use super::{BoxFuture, ConnectOptions, Link, Transport, dial, refuse_pins, tunnel};
 use crate::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind};
 
 /// A longer time to connect is cut to this: paho counts milliseconds in 32 bits.
@@ -119,20 +118,6 @@ impl Default for Options {
     }
 }
 
-/// How a broker proves who it is, and we to it. The default: a certificate that the system trusts, for the host name of
-/// the endpoint.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// PEM file with the only certificate authorities to trust, instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// PEM file with our certificate and its chain.
-    pub client_cert_file: Option<PathBuf>,
-    /// PEM file with the unencrypted key of our certificate; without it the key is looked for in the certificate's file.
-    pub client_key_file: Option<PathBuf>,
-    /// Accepts every certificate, for any name, from anybody: whoever can reach the connection can read and change it.
-    pub danger_accept_any_certificate: bool,
-}
-
 /// The transport on the Paho C library; see the [module](self). Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Paho {
@@ -146,7 +131,7 @@ impl Paho {
     /// `Config`: a file of [`Tls`] cannot be read or holds no PEM of the right kind, the proxy has an impossible host or
     /// login, a bound is 0, or the thread cannot be started.
     pub fn new(options: Options) -> Result<Self, LinkError> {
-        settings::check_files(&options.tls)?;
+        options.tls.check_files()?;
         if let Some(Err(error)) = options.proxy.as_ref().map(Proxy::check) {
             return Err(LinkError::new(LinkErrorKind::Config, error.to_string()));
         }
@@ -170,7 +155,7 @@ impl Paho {
         let late = |stage: &str| LinkError::new(LinkErrorKind::ConnectTimedOut, stage);
         let address = match self.options.proxy {
             None => {
-                let probed = timeout_at(deadline, dial::probe(endpoint)).await;
+                let probed = timeout_at(deadline, probe(endpoint)).await;
                 Some(probed.map_err(|_| late("the host name was not resolved or TCP not answered"))??)
             }
             // Whether the broker is there, the proxy finds out.
@@ -224,6 +209,13 @@ impl Paho {
         guard.run(move || client::run(settings, Arc::new(Inbox::new(bounds)), queue, reply, guard))?;
         Ok(answer)
     }
+}
+
+/// Is there anybody? Asked before paho is: it resolves names while holding its global lock, and while a SYN stays
+/// unanswered it spins at 100 % CPU. The connection is closed again at once.
+async fn probe(endpoint: &Endpoint) -> Result<SocketAddr, LinkError> {
+    let stream = dial::connect(&endpoint.host, endpoint.port).await?;
+    stream.peer_addr().map_err(|error| LinkError::new(LinkErrorKind::Tcp, format!("{}: {error}", endpoint.authority())))
 }
 
 impl Transport for Paho {

@@ -1,19 +1,17 @@
 //! Everything that paho is told, checked first: some of what it does not accept makes it panic or be silent.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use paho_mqtt::{
     ConnectOptionsBuilder, CreateOptions, CreateOptionsBuilder, PersistenceType, SslOptions, SslOptionsBuilder,
 };
 
-use super::Tls;
-use super::proxy::Proxy;
-use super::tunnel::Relay;
+use super::relay::Relay;
 use crate::ids::ClientId;
 use crate::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind, Scheme};
 use crate::secret::Secret;
+use crate::transport::{Proxy, Tls};
 
 /// MQTT 3.1.1 and nothing else; left alone, paho would try 3.1 as well after a refusal.
 const MQTT_3_1_1: u32 = 4;
@@ -145,31 +143,6 @@ pub(super) fn check_environment(proxy: Option<&Proxy>) -> Result<(), LinkError> 
     }
 }
 
-/// Paho reports a file that is missing or is not PEM as a TLS failure without any detail.
-pub(super) fn check_files(tls: &Tls) -> Result<(), LinkError> {
-    if tls.client_key_file.is_some() && tls.client_cert_file.is_none() {
-        return Err(wrong("a client key needs a client certificate"));
-    }
-    let files = [
-        (&tls.ca_file, "CERTIFICATE"),
-        (&tls.client_cert_file, "CERTIFICATE"),
-        (if tls.client_key_file.is_some() { &tls.client_key_file } else { &tls.client_cert_file }, "PRIVATE KEY"),
-    ];
-    files.into_iter().filter_map(|(file, label)| Some((file.as_deref()?, label))).try_for_each(check_pem)
-}
-
-fn check_pem((file, label): (&Path, &str)) -> Result<(), LinkError> {
-    let text = std::fs::read(file).map_err(|error| wrong(format!("{}: {error}", file.display())))?;
-    let text = zeroize::Zeroizing::new(text);
-    let begins = |line: &[u8]| {
-        line.starts_with(b"-----BEGIN ") && line.windows(label.len()).any(|window| window == label.as_bytes())
-    };
-    match text.split(|b| *b == b'\n').any(begins) {
-        true => Ok(()),
-        false => Err(wrong(format!("{}: no PEM block of a {label}", file.display()))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,23 +183,5 @@ mod tests {
             let error = check(&endpoint, &credentials).expect_err("refused");
             assert_eq!(error.kind(), LinkErrorKind::Config, "{error}");
         }
-    }
-
-    #[test]
-    fn files_that_cannot_be_used_are_named() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("not.pem");
-        std::fs::write(&file, "-----BEGIN NOTHING-----\n").expect("written");
-        let absent = directory.path().join("absent.pem");
-        for tls in [
-            Tls { ca_file: Some(file.clone()), ..Tls::default() },
-            Tls { ca_file: Some(absent), ..Tls::default() },
-            Tls { client_cert_file: Some(file.clone()), ..Tls::default() },
-            Tls { client_key_file: Some(file), ..Tls::default() },
-        ] {
-            let error = check_files(&tls).expect_err("refused");
-            assert_eq!(error.kind(), LinkErrorKind::Config, "{error}");
-        }
-        assert_eq!(check_files(&Tls::default()), Ok(()));
     }
 }

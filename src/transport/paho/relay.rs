@@ -1,4 +1,4 @@
-//! The way through an HTTP proxy.
+//! How paho gets through an HTTP proxy.
 //!
 //! Paho can ask a proxy by itself, but waits up to 10 s for its answer with the library's global lock held, tells nothing of
 //! what the proxy said, and keeps the proxy's password in its trace. So the tunnel is made here, before paho is told of it, and
@@ -12,73 +12,17 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::io::{AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::dial;
-use super::proxy::Proxy;
-use crate::mqtt::{Endpoint, LinkError, LinkErrorKind};
-
-/// The largest head that is read, of the proxy's answer or of paho's request.
-const MAX_HEAD: usize = 8 * 1024;
+use crate::mqtt::{LinkError, LinkErrorKind};
+use crate::transport::tunnel::read_head;
 
 /// After one end has finished, the other has this long.
 const LINGER: Duration = Duration::from_secs(5);
-
-/// Has `proxy` make a tunnel to `endpoint`. Has no deadline of its own.
-///
-/// # Errors
-/// `Proxy` when there is no proxy or it does not want to, `Tcp` when it says that it cannot reach the broker.
-pub(super) async fn open(proxy: &Proxy, endpoint: &Endpoint) -> Result<TcpStream, LinkError> {
-    let mut stream = dial::connect(&proxy.host, proxy.port)
-        .await
-        .map_err(|error| LinkError::new(LinkErrorKind::Proxy, format!("{proxy} is not there: {error}")))?;
-    let broken = |error: io::Error| LinkError::new(LinkErrorKind::Proxy, format!("{proxy} broke off: {error}"));
-    stream.set_nodelay(true).map_err(broken)?;
-    let broker = endpoint.authority();
-    let mut request = zeroize::Zeroizing::new(format!("CONNECT {broker} HTTP/1.1\r\nHost: {broker}\r\n"));
-    if let Some(authorization) = proxy.authorization() {
-        request.push_str(&format!("Proxy-Authorization: {}\r\n", authorization.expose()));
-    }
-    request.push_str("\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(broken)?;
-    let head = read_head(&mut stream).await.map_err(broken)?;
-    let mut fields = [httparse::EMPTY_HEADER; 64];
-    let mut answer = httparse::Response::new(&mut fields);
-    let status = match answer.parse(&head) {
-        Ok(httparse::Status::Complete(_)) => answer.code.unwrap_or_default(),
-        _ => return Err(LinkError::new(LinkErrorKind::Proxy, format!("what answers at {proxy} is no HTTP proxy"))),
-    };
-    judge(proxy, &broker, status).map(|()| stream)
-}
-
-/// What a status of the proxy means (RFC 9110 §9.3.6, §15).
-fn judge(proxy: &Proxy, broker: &str, status: u16) -> Result<(), LinkError> {
-    let (kind, what) = match status {
-        200..=299 => return Ok(()),
-        407 if proxy.login.is_some() => (LinkErrorKind::Proxy, "refuses this user name or password"),
-        407 => (LinkErrorKind::Proxy, "wants a user name and a password"),
-        400..=499 => (LinkErrorKind::Proxy, "does not allow a tunnel there"),
-        502..=504 => (LinkErrorKind::Tcp, "cannot reach it"),
-        _ => (LinkErrorKind::Proxy, "makes no tunnel there"),
-    };
-    Err(LinkError::new(kind, format!("{broker}: {proxy} {what} (status {status})")))
-}
-
-/// Up to and with the empty line, and not a byte more.
-async fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") && !head.ends_with(b"\n\n") {
-        if head.len() == MAX_HEAD {
-            return Err(io::Error::other("its answer does not end"));
-        }
-        head.push(stream.read_u8().await?);
-    }
-    Ok(head)
-}
 
 /// A tunnel's end that paho connects to.
 pub(super) struct Relay {
@@ -185,6 +129,8 @@ async fn join(mut paho: TcpStream, mut tunnel: TcpStream) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     #[tokio::test]

@@ -15,11 +15,11 @@ use crate::secret::Secret;
 /// 1080 as curl's. A connection to the proxy itself over TLS (`https://`) is not supported.
 ///
 /// ```
-/// use thingif::transport::paho::Proxy;
+/// use thingif::transport::Proxy;
 /// let proxy: Proxy = "http://ann:pass%40word@proxy.example:3128".parse()?;
 /// assert_eq!(proxy.to_string(), "http://proxy.example:3128");
 /// assert_eq!(proxy.login.expect("given").password.expose(), "pass@word");
-/// # Ok::<(), thingif::transport::paho::InvalidProxy>(())
+/// # Ok::<(), thingif::transport::InvalidProxy>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Proxy {

@@ -1,5 +1,4 @@
-//! Is there anybody? Asked before paho is: it resolves names while holding its global lock, and while a SYN stays
-//! unanswered it spins at 100 % CPU.
+//! A TCP connection to one of the addresses of a name.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,25 +7,15 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 
-use crate::mqtt::{Endpoint, LinkError, LinkErrorKind};
+use crate::mqtt::{LinkError, LinkErrorKind};
 
 /// The next address of a name is tried beside the first one after this time (RFC 8305 recommends 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Resolves the endpoint's name and returns the first of its addresses that accepts a TCP connection, which is closed
-/// again at once. Has no deadline of its own.
-///
-/// # Errors
-/// `NameNotResolved`, or `Tcp` with the last address's error.
-pub(super) async fn probe(endpoint: &Endpoint) -> Result<SocketAddr, LinkError> {
-    let stream = connect(&endpoint.host, endpoint.port).await?;
-    stream.peer_addr().map_err(|error| LinkError::new(LinkErrorKind::Tcp, format!("{}: {error}", endpoint.authority())))
-}
-
 /// A TCP connection to the first of the addresses of `host` that accepts one. Has no deadline of its own.
 ///
 /// # Errors
-/// As [`probe`].
+/// `NameNotResolved`, or `Tcp` with the last address's error.
 pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, LinkError> {
     let mut addresses = lookup_host((host, port))
         .await
@@ -66,18 +55,17 @@ mod tests {
     async fn a_listener_is_found_and_a_closed_port_is_not() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound");
-        let endpoint: Endpoint = format!("mqtt://{address}").parse().expect("a broker URL");
-        assert_eq!(probe(&endpoint).await, Ok(address));
+        let stream = connect("127.0.0.1", address.port()).await.expect("somebody listens");
+        assert_eq!(stream.peer_addr().expect("connected"), address);
         drop(listener);
-        let error = probe(&endpoint).await.expect_err("nobody listens");
+        let error = connect("127.0.0.1", address.port()).await.expect_err("nobody listens");
         assert_eq!(error.kind(), LinkErrorKind::Tcp, "{error}");
     }
 
     #[tokio::test]
     async fn a_name_that_cannot_exist_is_not_resolved() {
         // RFC 6761: names under `.invalid` never resolve.
-        let endpoint: Endpoint = "mqtt://broker.invalid".parse().expect("a broker URL");
-        let error = probe(&endpoint).await.expect_err("no such name");
+        let error = connect("broker.invalid", 1883).await.expect_err("no such name");
         assert_eq!(error.kind(), LinkErrorKind::NameNotResolved, "{error}");
     }
 }

@@ -1,0 +1,282 @@
+//! A connection after CONNECT was written.
+
+use std::collections::{HashMap, HashSet};
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::alive::{Alive, Verdict};
+use super::wire::{Output, Wire};
+use crate::mqtt::packet::{
+    Connect, Decoded, Decoder, Limits, Packet, PacketError, PacketId, Protocol, PublishPacket, encode, encode_publish,
+};
+use crate::mqtt::{LinkError, LinkErrorKind, Publish, Qos, RefusedReason};
+use crate::topic::TopicFilter;
+use crate::transport::{BoxFuture, Link, LinkEvent};
+
+/// What is read of a payload that is too large, so that the error can tell its topic's length and no more.
+const KEEP: usize = 0;
+
+/// A peer that does not read holds up the goodbye for as long.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A connection that reads and writes when it is polled; it has no task of its own.
+pub(super) struct NativeLink<W> {
+    /// `None` once the link is lost: the connection is closed then, whenever the link itself is dropped.
+    wire: Option<W>,
+    input: BytesMut,
+    output: Output,
+    decoder: Decoder,
+    max_outgoing: usize,
+    alive: Alive,
+    timer: Pin<Box<Sleep>>,
+    subscribing: HashMap<PacketId, TopicFilter>,
+    /// Identifiers of our own PUBLISHes above QoS 0 that are not acknowledged.
+    unacknowledged: HashSet<PacketId>,
+    /// Identifiers of QoS 2 messages that were handed out and are not released yet: they may come again.
+    unreleased: HashSet<PacketId>,
+    last_id: u16,
+}
+
+impl<W: Wire> NativeLink<W> {
+    /// Writes CONNECT as soon as it is polled.
+    ///
+    /// # Errors
+    /// `Config` when CONNECT cannot carry what it is to say.
+    pub(super) fn new(
+        wire: W,
+        connect: Connect,
+        alive: Alive,
+        max_payload: usize,
+        max_outgoing: usize,
+    ) -> Result<Self, LinkError> {
+        let mut output = Output::new::<W>();
+        output
+            .append(|bytes| encode(&Packet::Connect(Box::new(connect)), Protocol::V311, bytes))
+            .map_err(|error| LinkError::new(LinkErrorKind::Config, format!("CONNECT: {error}")))?;
+        let limits = Limits { max_frame: max_payload, keep: KEEP, max_skip: max_payload, ..Limits::default() };
+        Ok(Self {
+            wire: Some(wire),
+            input: BytesMut::new(),
+            output,
+            decoder: Decoder::new(limits).with_protocol(Protocol::V311),
+            max_outgoing,
+            alive,
+            timer: Box::pin(sleep_until(Instant::now())),
+            subscribing: HashMap::new(),
+            unacknowledged: HashSet::new(),
+            unreleased: HashSet::new(),
+            last_id: 0,
+        })
+    }
+
+    /// Until CONNACK has come. Has no deadline of its own.
+    ///
+    /// # Errors
+    /// `Refused`, `Protocol` for any other packet, and why the connection ended.
+    pub(super) async fn accepted(&mut self) -> Result<(), LinkError> {
+        match poll_fn(|cx| self.poll_packet(cx)).await? {
+            Packet::ConnAck { code: 0, .. } => Ok(()),
+            Packet::ConnAck { code, .. } => Err(match RefusedReason::from_code(code) {
+                Some(reason) => LinkErrorKind::Refused(reason).into(),
+                None => LinkError::new(LinkErrorKind::Protocol, format!("CONNACK with return code {code}")),
+            }),
+            packet => Err(unexpected(&packet)),
+        }
+    }
+
+    /// The next packet from the peer. Writes what is to be written, and keeps the connection alive.
+    fn poll_packet(&mut self, cx: &mut Context<'_>) -> Poll<Result<Packet, LinkError>> {
+        loop {
+            match self.decoder.decode(&mut self.input) {
+                Ok(Some(Decoded::Packet(packet))) => return Poll::Ready(Ok(packet)),
+                Ok(Some(Decoded::Oversize(oversize))) => {
+                    let detail = format!("a payload of {} bytes, which is more than is accepted", oversize.len);
+                    return Poll::Ready(Err(LinkError::new(LinkErrorKind::Protocol, detail)));
+                }
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(LinkError::new(LinkErrorKind::Protocol, error.to_string()))),
+            }
+            self.drain(cx)?;
+            let Some(wire) = &mut self.wire else { return Poll::Pending };
+            match wire.poll_fill(cx, &mut self.input) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(LinkErrorKind::Closed.into())),
+                Poll::Ready(Ok(_)) => self.alive.heard(Instant::now()),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    ready!(self.poll_alive(cx))?;
+                }
+            }
+        }
+    }
+
+    /// Writes as much as the connection takes.
+    fn drain(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
+        let before = self.output.len();
+        let Some(wire) = &mut self.wire else { return Ok(()) };
+        if let Poll::Ready(Err(error)) = wire.poll_drain(cx, &mut self.output) {
+            return Err(error);
+        }
+        if self.output.len() < before {
+            self.alive.sent(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Ready when a PINGREQ is to be written, or the peer is dead.
+    fn poll_alive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            match self.alive.judge(Instant::now()) {
+                Verdict::Fine(due) => self.timer.as_mut().reset(due),
+                Verdict::Ask => return Poll::Ready(self.write(&Packet::PingReq)),
+                Verdict::Dead => return Poll::Ready(Err(LinkErrorKind::KeepAlive.into())),
+            }
+        }
+    }
+
+    /// What a packet means to the link's user; `None` when it is the link's own business.
+    fn event(&mut self, packet: Packet) -> Result<Option<LinkEvent>, LinkError> {
+        match packet {
+            Packet::Publish(publish) => self.received(publish),
+            Packet::SubAck { id, codes } => match (self.subscribing.remove(&id), codes.as_slice()) {
+                (Some(filter), [code]) => Ok(Some(LinkEvent::Subscribed { filter, granted: *code != 0x80 })),
+                _ => Err(LinkError::new(LinkErrorKind::Protocol, "a SUBACK that answers no SUBSCRIBE")),
+            },
+            Packet::PubAck(id) | Packet::PubComp(id) => {
+                self.unacknowledged.remove(&id);
+                Ok(None)
+            }
+            Packet::PubRec(id) => self.write(&Packet::PubRel(id)).map(|()| None),
+            Packet::PubRel(id) => {
+                self.unreleased.remove(&id);
+                self.write(&Packet::PubComp(id)).map(|()| None)
+            }
+            Packet::PingResp => Ok(None),
+            packet => Err(unexpected(&packet)),
+        }
+    }
+
+    fn received(&mut self, publish: PublishPacket) -> Result<Option<LinkEvent>, LinkError> {
+        let PublishPacket { qos, id, topic, payload, .. } = publish;
+        let is_new = match (qos, id) {
+            (Qos::ExactlyOnce, Some(id)) => {
+                self.write(&Packet::PubRec(id))?;
+                self.unreleased.insert(id)
+            }
+            (_, Some(id)) => self.write(&Packet::PubAck(id)).map(|()| true)?,
+            (_, None) => true,
+        };
+        Ok(is_new.then_some(LinkEvent::Received(Publish { topic, payload, qos })))
+    }
+
+    /// Queues a packet of the link's own.
+    fn write(&mut self, packet: &Packet) -> Result<(), LinkError> {
+        self.output.append(|bytes| encode(packet, Protocol::V311, bytes)).map_err(unwritable)
+    }
+
+    /// Whether one more message may be queued.
+    fn admit(&self, len: usize) -> Result<(), LinkError> {
+        if self.wire.is_none() {
+            return Err(LinkErrorKind::Closed.into());
+        }
+        let waiting = self.output.len();
+        if waiting > 0 && waiting + len > self.max_outgoing {
+            return Err(LinkError::new(LinkErrorKind::Overloaded, format!("{waiting} bytes wait to be sent")));
+        }
+        Ok(())
+    }
+
+    /// A packet identifier that nothing under way has.
+    fn next_id(&mut self) -> Result<PacketId, LinkError> {
+        for _ in 0..=u16::MAX {
+            self.last_id = self.last_id.wrapping_add(1);
+            if let Some(id) = PacketId::new(self.last_id)
+                && !self.unacknowledged.contains(&id)
+                && !self.subscribing.contains_key(&id)
+            {
+                return Ok(id);
+            }
+        }
+        Err(LinkError::new(LinkErrorKind::Overloaded, "every packet identifier waits for its acknowledgement"))
+    }
+}
+
+impl<W: Wire> Link for NativeLink<W> {
+    fn publish(&mut self, publish: Publish) -> Result<(), LinkError> {
+        let Publish { topic, payload, qos } = publish;
+        self.admit(topic.as_str().len() + payload.len())?;
+        if qos == Qos::AtMostOnce {
+            return self.output.append(|bytes| encode_publish(&topic, &payload, bytes)).map_err(unwritable);
+        }
+        let id = self.next_id()?;
+        let packet = PublishPacket { dup: false, retain: false, qos, id: Some(id), topic, payload };
+        self.write(&Packet::Publish(packet))?;
+        self.unacknowledged.insert(id);
+        Ok(())
+    }
+
+    fn subscribe(&mut self, filter: TopicFilter) -> Result<(), LinkError> {
+        self.admit(filter.as_str().len())?;
+        let id = self.next_id()?;
+        self.write(&Packet::Subscribe { id, filters: vec![(filter.clone(), Qos::AtMostOnce)] })?;
+        self.subscribing.insert(id, filter);
+        Ok(())
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<LinkEvent> {
+        while self.wire.is_some() {
+            let packet = ready!(self.poll_packet(cx));
+            match packet.and_then(|packet| self.event(packet)) {
+                Ok(Some(event)) => return Poll::Ready(event),
+                Ok(None) => {}
+                Err(error) => {
+                    self.wire = None;
+                    return Poll::Ready(LinkEvent::Lost(error));
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    fn close(mut self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            // Two bytes that can always be written.
+            let _ = self.write(&Packet::Disconnect);
+            let Some(mut wire) = self.wire.take() else { return };
+            let goodbye = async {
+                if poll_fn(|cx| wire.poll_drain(cx, &mut self.output)).await.is_ok() {
+                    poll_fn(|cx| wire.poll_shutdown(cx)).await;
+                }
+            };
+            let _ = timeout(LINGER, goodbye).await;
+        })
+    }
+}
+
+fn unwritable(error: PacketError) -> LinkError {
+    LinkError::new(LinkErrorKind::Config, error.to_string())
+}
+
+fn unexpected(packet: &Packet) -> LinkError {
+    let name = match packet {
+        Packet::Connect(_) => "CONNECT",
+        Packet::ConnAck { .. } => "a second CONNACK",
+        Packet::Publish(_) => "PUBLISH before CONNACK",
+        Packet::Subscribe { .. } => "SUBSCRIBE",
+        Packet::SubAck { .. } => "SUBACK before CONNACK",
+        Packet::Unsubscribe { .. } => "UNSUBSCRIBE",
+        Packet::UnsubAck(_) => "UNSUBACK",
+        Packet::PingReq => "PINGREQ",
+        Packet::PingResp => "PINGRESP before CONNACK",
+        Packet::Disconnect => "DISCONNECT",
+        Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) => {
+            "an acknowledgement before CONNACK"
+        }
+    };
+    LinkError::new(LinkErrorKind::Protocol, format!("{name} from the broker"))
+}
