@@ -64,6 +64,7 @@ pub struct Config {
     seed: Option<u64>,
     resume: Option<Credential>,
     spki_pins: Vec<SpkiPin>,
+    pipelined_connect: bool,
 }
 
 impl Config {
@@ -106,6 +107,7 @@ impl Config {
             seed: None,
             resume: None,
             spki_pins: Vec::new(),
+            pipelined_connect: true,
         })
     }
 
@@ -181,6 +183,15 @@ impl Config {
     /// calls of an earlier connection may arrive on a later one. Calls wait for its SUBACK.
     pub fn with_response_filter(mut self, on: bool) -> Self {
         self.response_filter = on;
+        self
+    }
+
+    /// Whether packets may follow CONNECT at once, without waiting for CONNACK, where the transport can: SUBSCRIBE and the first
+    /// calls then cost no round trip of their own, and neither does the onboarding. Default on: MQTT 3.1.1 §3.1.4 allows it. A
+    /// broker that was there and did not accept such a connection is given no other. It costs nothing if CONNECT is refused:
+    /// the broker looks at nothing of it then, and calls fail or wait as if there had been no connection.
+    pub fn with_pipelined_connect(mut self, on: bool) -> Self {
+        self.pipelined_connect = on;
         self
     }
 

@@ -46,7 +46,7 @@ impl<T: Transport> Transport for Tap<T> {
         options: &'a ConnectOptions,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LinkError>> {
         Box::pin(async move {
-            let link = self.transport.connect(endpoint, credentials, options).await?;
+            let link = self.transport.connect(endpoint, credentials, &options.accepted()).await?;
             (self.show)(Passing::Connected(endpoint, credentials));
             Ok(Box::new(TappedLink { link, show: Arc::clone(&self.show) }) as Box<dyn Link>)
         })
@@ -77,6 +77,7 @@ impl Link for TappedLink {
         match &event {
             LinkEvent::Received(publish) => (self.show)(Passing::Received(publish)),
             LinkEvent::Subscribed { filter, granted } => (self.show)(Passing::Subscribed(filter, *granted)),
+            LinkEvent::Accepted => {}
             LinkEvent::Lost(error) => (self.show)(Passing::Lost(error)),
         }
         Poll::Ready(event)

@@ -241,7 +241,9 @@ impl Driver {
     fn perform(&mut self) {
         while let Some(action) = self.lifecycle.poll_action() {
             match action {
-                Action::Connect { link, endpoint, credentials } => self.links.connect(link, endpoint, credentials),
+                Action::Connect { link, endpoint, credentials, pipeline } => {
+                    self.links.connect(link, endpoint, credentials, pipeline);
+                }
                 Action::Subscribe { link, filter } => self.links.subscribe(link, filter),
                 Action::Publish { link, call, publish } => self.links.publish(link, call, publish),
                 Action::Disconnect { link } => self.links.disconnect(link),

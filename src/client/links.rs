@@ -14,7 +14,7 @@ type Connecting<'t> = BoxFuture<'t, Result<Box<dyn Link>, LinkError>>;
 
 /// One link at a time, and those before it that are still saying goodbye.
 pub(super) struct Links<'t> {
-    connect: Box<dyn Fn(Endpoint, Credentials) -> Connecting<'t> + Send + 't>,
+    connect: Box<dyn Fn(Endpoint, Credentials, bool) -> Connecting<'t> + Send + 't>,
     current: Current<'t>,
     /// Each ends within the connect timeout.
     closing: Vec<BoxFuture<'static, ()>>,
@@ -36,6 +36,7 @@ fn options(config: &Config) -> ConnectOptions {
         detect_dead_peer: config.detect_dead_peer(),
         max_payload: defaults.max_payload.max(config.max_frame()),
         spki_pins: config.spki_pins().to_vec(),
+        pipeline: defaults.pipeline,
     }
 }
 
@@ -43,8 +44,8 @@ impl Links<'static> {
     /// Links that own their transport.
     pub(super) fn owning(config: &Config, transport: impl Transport) -> Self {
         let (transport, options) = (std::sync::Arc::new(transport), options(config));
-        Self::new(config, move |endpoint, credentials| {
-            let (transport, options) = (transport.clone(), options.clone());
+        Self::new(config, move |endpoint, credentials, pipeline| {
+            let (transport, options) = (transport.clone(), ConnectOptions { pipeline, ..options.clone() });
             Box::pin(async move { transport.connect(&endpoint, &credentials, &options).await })
         })
     }
@@ -54,13 +55,13 @@ impl<'t> Links<'t> {
     /// Links that borrow their transport.
     pub(super) fn borrowing(config: &Config, transport: &'t impl Transport) -> Self {
         let options = options(config);
-        Self::new(config, move |endpoint, credentials| {
-            let options = options.clone();
+        Self::new(config, move |endpoint, credentials, pipeline| {
+            let options = ConnectOptions { pipeline, ..options.clone() };
             Box::pin(async move { transport.connect(&endpoint, &credentials, &options).await })
         })
     }
 
-    fn new(config: &Config, connect: impl Fn(Endpoint, Credentials) -> Connecting<'t> + Send + 't) -> Self {
+    fn new(config: &Config, connect: impl Fn(Endpoint, Credentials, bool) -> Connecting<'t> + Send + 't) -> Self {
         Self {
             connect: Box::new(connect),
             current: Current::None,
@@ -70,8 +71,8 @@ impl<'t> Links<'t> {
         }
     }
 
-    pub(super) fn connect(&mut self, link: LinkId, endpoint: Endpoint, credentials: Credentials) {
-        self.current = Current::Connecting(link, (self.connect)(endpoint, credentials));
+    pub(super) fn connect(&mut self, link: LinkId, endpoint: Endpoint, credentials: Credentials, pipeline: bool) {
+        self.current = Current::Connecting(link, (self.connect)(endpoint, credentials, pipeline));
     }
 
     pub(super) fn subscribe(&mut self, link: LinkId, filter: TopicFilter) {
@@ -157,8 +158,9 @@ impl<'t> Links<'t> {
                 let link = *link;
                 let kind = match std::task::ready!(connecting.as_mut().poll(cx)) {
                     Ok(open) => {
+                        let kind = if open.is_accepted() { EventKind::Connected } else { EventKind::Opened };
                         self.current = Current::Open(link, open);
-                        EventKind::Connected
+                        kind
                     }
                     Err(error) => {
                         self.current = Current::None;
@@ -174,6 +176,7 @@ impl<'t> Links<'t> {
                         tracing::trace!(%link, ?publish, "receives");
                         EventKind::Received(publish)
                     }
+                    LinkEvent::Accepted => EventKind::Connected,
                     LinkEvent::Subscribed { filter, granted } => EventKind::Subscribed { filter, granted },
                     LinkEvent::Lost(error) => {
                         self.current = Current::None;

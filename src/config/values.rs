@@ -79,6 +79,11 @@ impl Config {
         self.response_filter
     }
 
+    /// See [`with_pipelined_connect`](Config::with_pipelined_connect).
+    pub fn pipelined_connect(&self) -> bool {
+        self.pipelined_connect
+    }
+
     /// See [`with_push_queue`](Config::with_push_queue).
     pub fn push_queue(&self) -> usize {
         self.push_queue

@@ -126,6 +126,11 @@ impl SessionError {
         }
     }
 
+    /// The broker answered CONNECT with a refusal: it looked at nothing that followed. [MQTT-3.1.4-5]
+    pub(super) fn refused_connect(&self) -> bool {
+        matches!(self, SessionError::Link(error) if matches!(error.kind(), LinkErrorKind::Refused(_)))
+    }
+
     /// What kind of failure this is.
     pub fn cause(&self) -> Cause {
         match self {

@@ -23,6 +23,9 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
+    /// The connection stands and CONNECT is on its way: what is written from now on follows it. Only after an
+    /// [`Action::Connect`] that asks for it, and not from every link; [`EventKind::Connected`] or [`EventKind::Lost`] follows.
+    Opened,
     /// CONNACK 0: answer to [`Action::Connect`].
     Connected,
     /// A PUBLISH arrived.
@@ -50,7 +53,8 @@ pub enum EventKind {
 /// What the caller is to do, in this order.
 #[non_exhaustive]
 pub enum Action {
-    /// Make a connection; report [`EventKind::Connected`] or [`EventKind::Lost`].
+    /// Make a connection; report [`EventKind::Connected`] or [`EventKind::Lost`], and before that, with `pipeline` and where the
+    /// transport can, [`EventKind::Opened`].
     Connect {
         /// The link, new.
         link: LinkId,
@@ -58,6 +62,8 @@ pub enum Action {
         endpoint: Endpoint,
         /// As whom.
         credentials: Credentials,
+        /// Whether packets may follow CONNECT before CONNACK has come.
+        pipeline: bool,
     },
     /// Send a SUBSCRIBE at QoS 0; report [`EventKind::Subscribed`].
     Subscribe {
@@ -112,7 +118,7 @@ pub enum Action {
 impl fmt::Debug for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Action::Connect { link, endpoint, credentials } => {
+            Action::Connect { link, endpoint, credentials, .. } => {
                 write!(f, "Connect({link}, {endpoint}, {})", credentials.client_id)
             }
             Action::Subscribe { link, filter } => write!(f, "Subscribe({link}, {filter})"),

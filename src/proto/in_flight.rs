@@ -224,7 +224,8 @@ impl InFlight {
         }
     }
 
-    /// The link is gone and with it everybody's answer. With `answers_may_follow` (an ordinary broker may deliver them
+    /// The link is gone and with it everybody's answer. What was written behind a CONNECT that the broker refused was never
+    /// looked at [MQTT-3.1.4-5], and may go again. With `answers_may_follow` (an ordinary broker may deliver them
     /// to the next link) the calls that were sent go into quarantine instead of being forgotten.
     pub fn lose(&mut self, now: Instant, error: &SessionError, answers_may_follow: bool) {
         self.open = false;
@@ -234,6 +235,7 @@ impl InFlight {
             // A quarantine that overflows may have forgotten it meanwhile.
             match self.calls.get(&call).map(|found| &found.stage) {
                 Some(Stage::Queued { .. }) => self.fail_or_park(call, NotSent::NotConnected),
+                Some(Stage::Sent { .. }) if error.refused_connect() => self.fail_or_park(call, NotSent::NotConnected),
                 Some(Stage::Sent { .. }) if answers_may_follow => {
                     let error = RequestError::Disconnected(error.clone());
                     self.outcomes.push_back(Outcome::Failed { call, error });

@@ -43,6 +43,8 @@ pub struct Lifecycle {
     /// The end of the hold-off that was reported last.
     held_off_until: Instant,
     last_link: LinkId,
+    /// Until a broker that was there did not answer a CONNECT behind which more was written.
+    pipelines: bool,
     /// Seeds of the ids of onboarding requests.
     seeds: fastrand::Rng,
     counters: Counters,
@@ -78,6 +80,7 @@ impl Lifecycle {
             parked: Parked::default(),
             held_off_until: now,
             last_link: LinkId(0),
+            pipelines: config.pipelined_connect(),
             seeds: fastrand::Rng::with_seed(seed),
             counters: Counters::default(),
             actions: VecDeque::new(),
@@ -258,12 +261,13 @@ impl Lifecycle {
             Some((endpoint, credential)) => {
                 let expires = self.expires.filter(|end| *end > now);
                 let machine = Session::new(now, link, &self.config, endpoint, credential, *in_flight)
+                    .pipelining(self.pipelines)
                     .expiring(expires)
                     .bearing_silence(self.history.bears_silence());
                 State::Session { machine: Box::new(machine), ready: false }
             }
             None => {
-                let machine = Onboarding::new(now, link, &self.config, self.seeds.u64(..));
+                let machine = Onboarding::new(now, link, &self.config, self.seeds.u64(..)).pipelining(self.pipelines);
                 State::Onboarding { machine: Box::new(machine), in_flight }
             }
         };

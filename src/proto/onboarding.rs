@@ -8,6 +8,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response};
 
 use super::id::RequestIds;
+use super::session::dislikes_pipelining;
 use super::{Action, Counters, Event, EventKind, Instant, LinkId, Notice, OnboardingError};
 use crate::config::Config;
 use crate::frame::{self, REQUEST_ID};
@@ -37,6 +38,7 @@ pub struct Onboarding {
     deadline: Instant,
     store_timeout: Duration,
     state: State,
+    opened_in_vain: bool,
     counters: Counters,
     actions: VecDeque<Action>,
 }
@@ -44,6 +46,10 @@ pub struct Onboarding {
 #[derive(Debug)]
 enum State {
     Connecting {
+        connect_deadline: Instant,
+    },
+    /// CONNECT is written, and what may follow it; CONNACK has not come.
+    Opening {
         connect_deadline: Instant,
     },
     Subscribing,
@@ -77,6 +83,7 @@ impl Onboarding {
             deadline: now + config.connect_timeout() + config.call_deadline(),
             store_timeout: config.connect_timeout(),
             state: State::Connecting { connect_deadline: now + config.connect_timeout() },
+            opened_in_vain: false,
             counters: Counters::default(),
             actions: VecDeque::new(),
         };
@@ -87,7 +94,23 @@ impl Onboarding {
     fn connect(&mut self, endpoint: Endpoint, credentials: Credentials) {
         let link = self.link;
         self.actions.push_back(Action::Notice(Notice::Onboarding { link, broker: endpoint.clone() }));
-        self.actions.push_back(Action::Connect { link, endpoint, credentials });
+        self.actions.push_back(Action::Connect { link, endpoint, credentials, pipeline: false });
+    }
+
+    /// Writes the request behind CONNECT, before CONNACK has come, where the transport can: one round trip less. (`wire` §1.3)
+    #[must_use]
+    pub fn pipelining(mut self, may: bool) -> Self {
+        for action in &mut self.actions {
+            if let Action::Connect { pipeline, .. } = action {
+                *pipeline = may;
+            }
+        }
+        self
+    }
+
+    /// The broker never answered CONNECT although it was there; perhaps because something followed it.
+    pub(super) fn opened_in_vain(&self) -> bool {
+        self.opened_in_vain
     }
 
     /// Takes what happened on a link.
@@ -98,25 +121,30 @@ impl Onboarding {
         }
         let filter = self.filter();
         match (&mut self.state, event.kind) {
-            (State::Connecting { .. }, EventKind::Connected) => match filter {
-                Some(filter) => {
-                    self.actions.push_back(Action::Subscribe { link: self.link, filter });
-                    self.state = State::Subscribing;
-                }
-                None => self.publish(),
-            },
+            (&mut State::Connecting { connect_deadline }, EventKind::Opened) => {
+                self.ask(filter);
+                self.state = State::Opening { connect_deadline };
+            }
+            (State::Connecting { .. }, EventKind::Connected) => self.state = self.ask(filter),
+            (State::Opening { .. }, EventKind::Connected) => {
+                self.state = if filter.is_some() { State::Subscribing } else { State::AwaitingReply };
+            }
             (State::Subscribing, EventKind::Subscribed { filter: asked, granted })
                 if filter.as_ref() == Some(&asked) =>
             {
                 if granted {
-                    self.publish();
+                    self.state = self.ask(None);
                 } else {
                     self.leave(Err(OnboardingError::SubscriptionRefused(asked)));
                 }
             }
             (State::AwaitingReply, EventKind::Received(publish)) => self.receive(now, publish),
-            (State::AwaitingReply, EventKind::NotSent { call: None, error }) => {
+            (State::Opening { .. } | State::AwaitingReply, EventKind::NotSent { call: None, error }) => {
                 self.leave(Err(OnboardingError::Link(error)));
+            }
+            (State::Opening { .. }, EventKind::Lost(error)) => {
+                self.opened_in_vain = dislikes_pipelining(&error);
+                self.state = State::Done(Err(OnboardingError::Link(error)));
             }
             (State::Connecting { .. } | State::Subscribing | State::AwaitingReply, EventKind::Lost(error)) => {
                 self.state = State::Done(Err(OnboardingError::Link(error)));
@@ -130,7 +158,8 @@ impl Onboarding {
     /// Ends what has run out at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.state {
-            State::Connecting { connect_deadline } if connect_deadline <= now => {
+            State::Connecting { connect_deadline } | State::Opening { connect_deadline } if connect_deadline <= now => {
+                self.opened_in_vain = matches!(self.state, State::Opening { .. });
                 self.actions.push_back(Action::Abort { link: self.link });
                 self.state = State::Done(Err(OnboardingError::Link(LinkErrorKind::ConnectTimedOut.into())));
             }
@@ -147,7 +176,7 @@ impl Onboarding {
     /// Gives the attempt up.
     pub fn close(&mut self, _now: Instant) {
         match self.state {
-            State::Connecting { .. } => {
+            State::Connecting { .. } | State::Opening { .. } => {
                 self.actions.push_back(Action::Abort { link: self.link });
                 self.state = State::Done(Err(OnboardingError::Closed));
             }
@@ -167,7 +196,7 @@ impl Onboarding {
     /// When [`handle_timeout`](Onboarding::handle_timeout) is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Connecting { connect_deadline } => Some(connect_deadline),
+            State::Connecting { connect_deadline } | State::Opening { connect_deadline } => Some(connect_deadline),
             State::Subscribing | State::AwaitingReply => Some(self.deadline),
             State::Storing { deadline, .. } => Some(deadline),
             State::Done(_) => None,
@@ -201,6 +230,16 @@ impl Onboarding {
         Some(TopicFilter::new(self.topic.as_str()).expect("a topic is a filter"))
     }
 
+    /// Subscribes, or sends the request if there is nothing to subscribe to. Gives what is waited for then.
+    fn ask(&mut self, filter: Option<TopicFilter>) -> State {
+        if let Some(filter) = filter {
+            self.actions.push_back(Action::Subscribe { link: self.link, filter });
+            return State::Subscribing;
+        }
+        self.publish();
+        State::AwaitingReply
+    }
+
     fn publish(&mut self) {
         let body = Secret::new(self.request.to_json_exposed().to_string());
         let mut request = Request::new(body.expose().as_bytes());
@@ -213,7 +252,6 @@ impl Onboarding {
         frame::encode_request(&request, &mut frame);
         let publish = Publish::new(self.topic.clone(), frame.freeze());
         self.actions.push_back(Action::Publish { link: self.link, call: None, publish });
-        self.state = State::AwaitingReply;
     }
 
     fn receive(&mut self, now: Instant, Publish { topic, payload, .. }: Publish) {

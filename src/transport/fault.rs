@@ -178,7 +178,7 @@ impl<T: Transport> Transport for Fault<T> {
                 return Err(LinkError::new(LinkErrorKind::ConnectTimedOut, "injected fault"));
             }
             let cut_after = self.plan.cut_after.clone().filter(|range| !range.is_empty()).map(|range| draws.u64(range));
-            let link = self.transport.connect(endpoint, credentials, options).await?;
+            let link = self.transport.connect(endpoint, credentials, &options.accepted()).await?;
             let to_broker = stream(self.plan.seed, attempt, Stream::ToBroker);
             let to_device = stream(self.plan.seed, attempt, Stream::ToDevice);
             let (plan, counters) = (self.plan.clone(), self.counters.clone());

@@ -49,6 +49,9 @@ pub struct ConnectOptions {
     /// any key will do. A transport without [`Capabilities::spki_pins`] fails with `Config` at once if there are some, and
     /// so does every transport over a scheme without TLS.
     pub spki_pins: Vec<SpkiPin>,
+    /// The link may be handed out as soon as packets can be written behind CONNECT, before CONNACK has come (MQTT 3.1.1
+    /// §3.1.4): see [`Link::is_accepted`]. Default `false`. A transport that cannot do that hands it out after CONNACK.
+    pub pipeline: bool,
 }
 
 impl Default for ConnectOptions {
@@ -58,7 +61,15 @@ impl Default for ConnectOptions {
             detect_dead_peer: Duration::from_secs(90),
             max_payload: 1024 * 1024,
             spki_pins: Vec::new(),
+            pipeline: false,
         }
+    }
+}
+
+impl ConnectOptions {
+    /// The same, and the link is handed out after CONNACK: for who shows or counts what happens, in its order.
+    pub fn accepted(&self) -> Self {
+        Self { pipeline: false, ..self.clone() }
     }
 }
 
@@ -72,7 +83,7 @@ pub struct Capabilities {
 
 /// Makes links. One call, one connection, one client identifier; clean session always.
 pub trait Transport: Send + Sync + 'static {
-    /// Connects and returns once CONNACK 0 has arrived.
+    /// Connects and returns once CONNACK 0 has arrived, or earlier with [`ConnectOptions::pipeline`].
     ///
     /// Dropping the future gives up the attempt and leaves nothing behind that could speak later.
     ///
@@ -101,11 +112,18 @@ fn refuse_pins(options: &ConnectOptions) -> Result<(), LinkError> {
     }
 }
 
-/// One MQTT connection, from CONNACK to its end.
+/// One MQTT connection, from CONNACK to its end; from CONNECT with [`ConnectOptions::pipeline`].
 ///
 /// Messages on topics that were never subscribed to are delivered: that is how this protocol answers. (`wire` §1.4)
 /// Dropping a link closes the connection without a DISCONNECT.
 pub trait Link: Send {
+    /// Whether CONNACK 0 has come. Until then, only with [`ConnectOptions::pipeline`], what is published and subscribed to is
+    /// written behind CONNECT; [`LinkEvent::Accepted`] follows, or `Lost` with why there is no connection. A broker that refuses
+    /// looks at nothing of it. [MQTT-3.1.4-5]
+    fn is_accepted(&self) -> bool {
+        true
+    }
+
     /// Queues a PUBLISH; it is written as soon as the connection takes it. Never blocks.
     ///
     /// # Errors
@@ -132,6 +150,8 @@ pub trait Link: Send {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LinkEvent {
+    /// CONNACK 0 arrived, on a link that was handed out before.
+    Accepted,
     /// A PUBLISH arrived, on any topic.
     Received(Publish),
     /// The SUBACK for a filter; `granted` is false for return code 0x80.

@@ -118,7 +118,7 @@ impl<T: Transport, W: io::Write + Send + 'static> Transport for Record<T, W> {
                 client_id: credentials.client_id.clone(),
                 username: credentials.username.clone(),
             });
-            match self.transport.connect(endpoint, credentials, options).await {
+            match self.transport.connect(endpoint, credentials, &options.accepted()).await {
                 Ok(link) => {
                     recording.write(Event::Connected);
                     Ok(Box::new(RecordedLink { link, recording }) as Box<dyn Link>)
@@ -159,6 +159,7 @@ impl<W: io::Write + Send + 'static> Link for RecordedLink<W> {
         match event.clone() {
             LinkEvent::Received(publish) => self.recording.write(Event::Received(publish)),
             LinkEvent::Subscribed { filter, granted } => self.recording.write(Event::Subscribed { filter, granted }),
+            LinkEvent::Accepted => {}
             LinkEvent::Lost(error) => self.recording.end(Event::Lost(error)),
         }
         Poll::Ready(event)

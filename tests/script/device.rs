@@ -130,7 +130,7 @@ impl Device {
     /// An action as a line of a script; `None` for what is only reported.
     fn line(&self, action: Action) -> Option<Value> {
         Some(match action {
-            Action::Connect { link, endpoint, credentials } => json!({
+            Action::Connect { link, endpoint, credentials, .. } => json!({
                 "kind": "connect", "link": link.0, "endpoint": endpoint.to_string(),
                 "client_id": credentials.client_id, "username": credentials.username,
                 "password": credentials.password.expose(),

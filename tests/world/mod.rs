@@ -322,7 +322,7 @@ impl World {
             assert!(self.closed.is_none(), "after the end: {action:?}");
             self.order.push(format!("{action:?}"));
             match action {
-                Action::Connect { link, endpoint, credentials } => self.connect(link, &endpoint, &credentials),
+                Action::Connect { link, endpoint, credentials, .. } => self.connect(link, &endpoint, &credentials),
                 Action::Subscribe { link, filter } => self.subscribe(link, filter),
                 Action::Publish { link, publish, .. } => self.travel(|| Happening::ToServer(link, publish.clone())),
                 Action::Disconnect { link } | Action::Abort { link } => {

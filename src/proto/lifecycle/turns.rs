@@ -120,9 +120,11 @@ impl Lifecycle {
     pub(super) fn retire_onboarding(&mut self, machine: &mut Onboarding) {
         self.actions.extend(std::iter::from_fn(|| machine.poll_action()));
         self.counters += machine.counters();
+        self.pipelines &= !machine.opened_in_vain();
     }
 
     pub(super) fn retire_session(&mut self, machine: &mut Session) {
+        self.pipelines &= !machine.opened_in_vain();
         self.actions.extend(std::iter::from_fn(|| machine.poll_action()));
         self.counters += machine.counters();
     }

@@ -1,11 +1,29 @@
-//! From CONNACK to ready.
+//! From CONNECT to ready.
 
 use super::{Session, State};
 use crate::proto::{Action, Instant, Notice};
 use crate::topic::TopicFilter;
 
 impl Session {
+    /// CONNECT is written: what may follow it follows.
+    pub(super) fn opened(&mut self) {
+        let State::Connecting { deadline } = self.state else { return };
+        let missing = self.subscribe();
+        self.state = State::Opening { deadline, missing };
+    }
+
     pub(super) fn connected(&mut self, now: Instant) {
+        self.actions.push_back(Action::Notice(Notice::Connected { link: self.link }));
+        let missing = match &mut self.state {
+            State::Opening { missing, .. } => std::mem::take(missing),
+            _ => self.subscribe(),
+        };
+        self.state = State::Subscribing { deadline: now + self.rules.patience, missing };
+        self.ready_if_complete(now);
+    }
+
+    /// Asks for what is to be heard, and opens the table if nothing of that is needed first.
+    fn subscribe(&mut self) -> Vec<TopicFilter> {
         let mut filters = Vec::new();
         if self.rules.response_filter {
             filters.push(TopicFilter::for_responses(&self.own));
@@ -13,14 +31,12 @@ impl Session {
         if self.rules.pushes {
             filters.push(TopicFilter::for_pushes(&self.own));
         }
-        self.actions.push_back(Action::Notice(Notice::Connected { link: self.link }));
         let subscribe = |filter: &TopicFilter| Action::Subscribe { link: self.link, filter: filter.clone() };
         self.actions.extend(filters.iter().map(subscribe));
         if !self.rules.response_filter {
             self.in_flight.open();
         }
-        self.state = State::Subscribing { deadline: now + self.rules.patience, missing: filters };
-        self.ready_if_complete(now);
+        filters
     }
 
     pub(super) fn subscribed(&mut self, now: Instant, filter: &TopicFilter) {

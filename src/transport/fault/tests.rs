@@ -38,6 +38,7 @@ async fn watch(link: &mut dyn Link) -> Vec<(u128, Option<u32>)> {
     while let Ok(event) = tokio::time::timeout(Duration::from_secs(3600), next_event(link)).await {
         let number = match event {
             LinkEvent::Received(publish) => Some(number(&publish)),
+            LinkEvent::Accepted => panic!("a link that was handed out before CONNACK"),
             LinkEvent::Lost(_) => None,
             LinkEvent::Subscribed { .. } => continue,
         };

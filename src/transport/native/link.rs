@@ -40,6 +40,8 @@ pub(super) struct NativeLink<W> {
     /// Identifiers of QoS 2 messages that were handed out and are not released yet: they may come again.
     unreleased: HashSet<PacketId>,
     last_id: u16,
+    /// Until CONNACK has come, when it must have.
+    connack_due: Option<Instant>,
 }
 
 impl<W: Wire> NativeLink<W> {
@@ -51,8 +53,8 @@ impl<W: Wire> NativeLink<W> {
         wire: W,
         connect: Connect,
         alive: Alive,
-        max_payload: usize,
-        max_outgoing: usize,
+        (max_payload, max_outgoing): (usize, usize),
+        connack_due: Instant,
     ) -> Result<Self, LinkError> {
         let mut output = Output::new::<W>();
         output
@@ -71,21 +73,31 @@ impl<W: Wire> NativeLink<W> {
             unacknowledged: HashSet::new(),
             unreleased: HashSet::new(),
             last_id: 0,
+            connack_due: Some(connack_due),
         })
     }
 
-    /// Until CONNACK has come. Has no deadline of its own.
+    /// Until CONNACK has come.
     ///
     /// # Errors
-    /// `Refused`, `Protocol` for any other packet, and why the connection ended.
+    /// `Refused`, `Protocol` for any other packet, `ConnectTimedOut`, and why else the connection ended.
     pub(super) async fn accepted(&mut self) -> Result<(), LinkError> {
-        match poll_fn(|cx| self.poll_packet(cx)).await? {
-            Packet::ConnAck { code: 0, .. } => Ok(()),
-            Packet::ConnAck { code, .. } => Err(match RefusedReason::from_code(code) {
+        match poll_fn(|cx| self.poll_event(cx)).await {
+            LinkEvent::Lost(error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the first packet means.
+    fn judge_connack(&mut self, packet: &Packet) -> Result<Option<LinkEvent>, LinkError> {
+        self.connack_due = None;
+        match packet {
+            Packet::ConnAck { code: 0, .. } => Ok(Some(LinkEvent::Accepted)),
+            Packet::ConnAck { code, .. } => Err(match RefusedReason::from_code(*code) {
                 Some(reason) => LinkErrorKind::Refused(reason).into(),
                 None => LinkError::new(LinkErrorKind::Protocol, format!("CONNACK with return code {code}")),
             }),
-            packet => Err(unexpected(&packet)),
+            packet => Err(unexpected(packet)),
         }
     }
 
@@ -131,6 +143,14 @@ impl<W: Wire> NativeLink<W> {
     fn poll_alive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
         loop {
             ready!(self.timer.as_mut().poll(cx));
+            if let Some(due) = self.connack_due {
+                if due <= Instant::now() {
+                    let detail = "the connection stands, no CONNACK came";
+                    return Poll::Ready(Err(LinkError::new(LinkErrorKind::ConnectTimedOut, detail)));
+                }
+                self.timer.as_mut().reset(due);
+                continue;
+            }
             match self.alive.judge(Instant::now()) {
                 Verdict::Fine(due) => self.timer.as_mut().reset(due),
                 Verdict::Ask => return Poll::Ready(self.write(&Packet::PingReq)),
@@ -141,6 +161,9 @@ impl<W: Wire> NativeLink<W> {
 
     /// What a packet means to the link's user; `None` when it is the link's own business.
     fn event(&mut self, packet: Packet) -> Result<Option<LinkEvent>, LinkError> {
+        if self.connack_due.is_some() {
+            return self.judge_connack(&packet);
+        }
         match packet {
             Packet::Publish(publish) => self.received(publish),
             Packet::SubAck { id, codes } => match (self.subscribing.remove(&id), codes.as_slice()) {
@@ -207,6 +230,10 @@ impl<W: Wire> NativeLink<W> {
 }
 
 impl<W: Wire> Link for NativeLink<W> {
+    fn is_accepted(&self) -> bool {
+        self.connack_due.is_none()
+    }
+
     fn publish(&mut self, publish: Publish) -> Result<(), LinkError> {
         let Publish { topic, payload, qos } = publish;
         self.admit(topic.as_str().len() + payload.len())?;

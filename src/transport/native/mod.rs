@@ -15,6 +15,10 @@
 //! A tokio runtime with its network and time drivers. Without the feature `native-tls` nothing but the Rust toolchain, and then
 //! `mqtts` and `wss` fail with `Config`; with it, a C compiler for ring.
 //!
+//! # Round trips
+//! With [`ConnectOptions::pipeline`] a link is handed out when TCP, TLS and WebSocket are done. CONNECT leaves with the first
+//! poll, in one write with whatever was published and subscribed to until then.
+//!
 //! # Keep-alive
 //! Half of [`ConnectOptions::detect_dead_peer`], at least 1 s. Any byte of the peer is a sign of life; silence of one keep-alive
 //! is asked about with PINGREQ, and one more ends the link with `KeepAlive`.
@@ -172,8 +176,11 @@ impl Native {
             username: Some(credentials.username.clone()),
             password: Some(Bytes::copy_from_slice(credentials.password.expose().as_bytes())),
         };
-        let mut link = NativeLink::new(wire, connect, alive, options.max_payload, self.options.max_outgoing_bytes)?;
-        within(deadline, "the connection stands, no CONNACK came", link.accepted()).await?;
+        let bounds = (options.max_payload, self.options.max_outgoing_bytes);
+        let mut link = NativeLink::new(wire, connect, alive, bounds, deadline)?;
+        if !options.pipeline {
+            link.accepted().await?;
+        }
         Ok(Box::new(link))
     }
 }

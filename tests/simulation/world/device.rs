@@ -31,7 +31,7 @@ impl World {
             self.tell(|| format!("< {action:?}"));
             self.watch.action(self.now, &action);
             match action {
-                Action::Connect { link, endpoint, credentials } => self.connect(link, &endpoint, &credentials),
+                Action::Connect { link, endpoint, credentials, .. } => self.connect(link, &endpoint, &credentials),
                 Action::Subscribe { link, filter } => {
                     let when = self.arrival(link, Direction::ToBroker);
                     self.at(when, Due::Subscribe(link, filter));
