@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::crypto::ring;
@@ -16,7 +16,7 @@ use crate::cli::secret_input::{self, Unquoted};
 use crate::config::Config;
 use crate::mqtt::SpkiPin;
 use crate::secret::Secret;
-use crate::transport::paho::Proxy;
+use crate::transport::Proxy;
 
 /// The environment variable that holds the password for the proxy when no file does.
 pub(crate) const PROXY_PASSWORD_VARIABLE: &str = "THINGIF_PROXY_PASSWORD";
@@ -33,8 +33,8 @@ pub(crate) struct RouteArgs {
     /// The key of --cert (PEM).
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// The broker's key must be one of these, as curl's --pinnedpubkey. This program's transport (Paho) cannot check that and
-    /// refuses to connect: name one authority with --ca instead.
+    /// The broker's key must be one of these, as curl's --pinnedpubkey. Needs --transport native: Paho cannot check that and
+    /// refuses to connect.
     #[arg(long, value_name = "sha256//BASE64", value_delimiter = ';')]
     pin: Vec<SpkiPin>,
     /// Reach the brokers through this HTTP proxy, on every scheme: http://[USER@]HOST[:PORT], or off for one that is stored. The
@@ -44,9 +44,29 @@ pub(crate) struct RouteArgs {
     /// The password of --proxy's USER, from a file or from standard input (-). Default: from THINGIF_PROXY_PASSWORD.
     #[arg(long, value_name = "FILE", requires = "proxy")]
     proxy_password_file: Option<PathBuf>,
+    /// What carries MQTT: Paho's C library, or native, which is tokio and rustls and checks --pin. Default: the stored one, else paho.
+    #[arg(long, value_name = "NAME")]
+    transport: Option<Carrier>,
     /// Trust whoever answers: anybody on the way can read and change everything. Never stored.
     #[arg(long)]
     pub(crate) danger_accept_any_certificate: bool,
+}
+
+/// The value of `--transport`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Carrier {
+    /// [`Paho`](crate::transport::paho::Paho).
+    #[default]
+    Paho,
+    /// [`Native`](crate::transport::native::Native).
+    Native,
+}
+
+impl Carrier {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The value of `--proxy`.
@@ -65,7 +85,7 @@ impl FromStr for ProxyArg {
         }
         text.parse()
             .map(|proxy| Self::At(Box::new(proxy)))
-            .map_err(|error: crate::transport::paho::InvalidProxy| error.to_string())
+            .map_err(|error: crate::transport::InvalidProxy| error.to_string())
     }
 }
 
@@ -85,6 +105,9 @@ pub(crate) struct Route {
     /// The proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) proxy: Option<ProxyRoute>,
+    /// What carries MQTT.
+    #[serde(default, skip_serializing_if = "Carrier::is_default")]
+    pub(crate) transport: Carrier,
 }
 
 /// A proxy without its password.
@@ -131,6 +154,7 @@ impl RouteArgs {
             ca: pick("--ca", &self.ca, &stored.ca)?,
             cert,
             key,
+            transport: self.transport.unwrap_or(stored.transport),
             proxy: match &self.proxy {
                 None => stored.proxy.clone(),
                 Some(ProxyArg::Off) => None,

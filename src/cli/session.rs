@@ -1,32 +1,48 @@
 //! From a stored credential, or the flags that say how to have one, to a connection.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::credential_file::{self, Onboarded, Settings};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::route_args::{Route, RouteArgs};
+use crate::cli::route_args::{Carrier, Route, RouteArgs};
 use crate::cli::thing_args::{Named, ThingArgs};
 use crate::cli::{secret_input, tls_probe};
 use crate::client::causes::with_causes;
 use crate::config::{Config, Identity};
-use crate::mqtt::{Endpoint, LinkErrorKind};
+use crate::mqtt::{Endpoint, LinkError, LinkErrorKind};
 use crate::proto::{ConnectError, OnboardingError};
 use crate::secret::Secret;
+use crate::transport::native::{self, Native};
 use crate::transport::paho::{self, Paho};
+use crate::transport::{Tls, Transport};
 
 /// The transport, with the files and the danger that the command line and the credential name.
-pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Paho, Failure> {
-    let mut options = paho::Options::default();
-    options.tls.ca_file.clone_from(&route.ca);
-    options.tls.client_cert_file.clone_from(&route.cert);
-    options.tls.client_key_file.clone_from(&route.key);
-    options.tls.danger_accept_any_certificate = args.danger_accept_any_certificate;
+pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Arc<dyn Transport>, Failure> {
+    let tls = Tls {
+        ca_file: route.ca.clone(),
+        client_cert_file: route.cert.clone(),
+        client_key_file: route.key.clone(),
+        danger_accept_any_certificate: args.danger_accept_any_certificate,
+    };
     if args.danger_accept_any_certificate {
         eprintln!("thingif: DANGER: certificates are not checked; anybody on the way can read and change everything");
     }
-    options.proxy = route.proxy.as_ref().map(|proxy| args.login(proxy)).transpose()?;
-    Paho::new(options).map_err(|error| Failure::from(&error))
+    let proxy = route.proxy.as_ref().map(|proxy| args.login(proxy)).transpose()?;
+    let made: Result<Arc<dyn Transport>, LinkError> = match route.transport {
+        Carrier::Paho => {
+            let mut options = paho::Options::default();
+            (options.tls, options.proxy) = (tls, proxy);
+            Paho::new(options).map(|paho| Arc::new(paho) as _)
+        }
+        Carrier::Native => {
+            let mut options = native::Options::default();
+            (options.tls, options.proxy) = (tls, proxy);
+            Native::new(options).map(|native| Arc::new(native) as _)
+        }
+    };
+    made.map_err(|error| Failure::from(&error))
 }
 
 /// The configuration that resumes `onboarded`.
