@@ -19,6 +19,9 @@ use super::trace;
 use crate::proto::{Action, CallId, ConnectError, Counters, Event, EventKind, Instant, Lifecycle, Notice};
 use crate::thing_if::Credential;
 
+/// Calls that are taken before the link is looked after again.
+const BATCH: usize = 64;
+
 /// Notices kept for one reader.
 const NOTICE_QUEUE: usize = 64;
 
@@ -172,7 +175,7 @@ impl Driver {
                     self.lifecycle.handle_event(now, event);
                 }
                 command = commands.recv() => match command {
-                    Some(command) => self.submit(command),
+                    Some(command) => self.submit_all(command),
                     None => self.lifecycle.close(self.now()),
                 },
                 Some(call) = cancels.recv() => {
@@ -220,6 +223,17 @@ impl Driver {
         trace::notice(notice);
         self.notices.retain(|reader| !reader.is_closed());
         self.notices.iter().for_each(|reader| reader.send(notice.clone()));
+    }
+
+    /// Takes what else is waiting as well, so that it leaves in one write.
+    fn submit_all(&mut self, first: Command) {
+        self.submit(first);
+        for _ in 1..BATCH {
+            match self.wiring.commands.try_recv() {
+                Ok(command) => self.submit(command),
+                Err(_) => return,
+            }
+        }
     }
 
     fn submit(&mut self, Command { request, deadline, if_down, ticket, reply }: Command) {
