@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::lanes::{Job, LaneKey, Queued};
 use super::metrics::Counters;
-use super::{Peer, Role, answer, hop_by_hop};
+use super::{Peer, Role, answer};
 use crate::frame::{self, FrameErrorKind, REQUEST_ID};
 use crate::thing_if::ErrorCode;
 use crate::topic::Topic;
@@ -51,7 +51,7 @@ pub(super) fn judge(peer: &Peer, topic: Topic, payload: Bytes, counters: &Counte
         Ok(mut request) => {
             // Before a `Connection` could name it: it is between the two ends.
             let request_id = request.headers().get(REQUEST_ID).cloned();
-            hop_by_hop::remove(request.headers_mut());
+            frame::remove_hop_by_hop(request.headers_mut());
             request.extensions_mut().insert(peer.clone());
             let size = memory(&topic, payload.len(), request.headers());
             Verdict::Accepted(Job { topic, request_id, request, size }, lane)

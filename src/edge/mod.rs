@@ -57,7 +57,6 @@ mod connection;
 mod directory;
 mod ending;
 mod execute;
-mod hop_by_hop;
 mod intake;
 mod lanes;
 mod listen;

@@ -120,6 +120,10 @@ codes! {
     LockFailed = "LOCK_FAILED", SERVICE_UNAVAILABLE;
     TemporaryUnavailableError = "TEMPORARY_UNAVAILABLE_ERROR", SERVICE_UNAVAILABLE;
     MqttEndpointNotReady = "MQTT_ENDPOINT_NOT_READY", SERVICE_UNAVAILABLE;
+    /// Ours: who was asked in turn gave no whole answer. The request may have been executed.
+    BadGateway = "BAD_GATEWAY", BAD_GATEWAY;
+    /// Ours: who was asked in turn did not answer in time. The request may have been executed.
+    GatewayTimeout = "GATEWAY_TIMEOUT", GATEWAY_TIMEOUT;
 }
 
 impl fmt::Display for ErrorCode {

@@ -1,0 +1,10 @@
+//! Bridges between this protocol and plain HTTP.
+//!
+//! ```text
+//!  device ══ MQTT ══► edge ──► upstream ──► any HTTP(S) service        a server half: names `edge`
+//!  local program ── HTTP ──► proxy ──► client ══ MQTT ══► any service  a device half: names `client`
+//! ```
+//!
+//! Both pass requests and answers on without looking into them, by the same [`rules`].
+
+pub mod rules;
