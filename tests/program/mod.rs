@@ -316,14 +316,49 @@ impl Owner {
             id: token["id"].as_str().expect("an id").to_owned(),
             address,
         };
+        owner.own(server, vendor_thing_id, password);
+        owner
+    }
+
+    /// Takes possession of another thing.
+    #[track_caller]
+    pub(crate) fn own(&self, server: &Server, vendor_thing_id: &str, password: &str) {
         let owning = serde_json::json!({
-            "vendorThingID": vendor_thing_id, "thingPassword": password, "owner": format!("user:{}", owner.id),
+            "vendorThingID": vendor_thing_id, "thingPassword": password, "owner": self.issuer(),
         });
         let path = format!("/thing-if/apps/{APP}/onboardings");
         let by_owner = "application/vnd.kii.OnboardingWithVendorThingIDByOwner+json";
-        let (status, owned) = http(&owner.address, "POST", &path, &owner.token, by_owner, &owning);
+        let (status, owned) = http(server.address("http"), "POST", &path, &self.token, by_owner, &owning);
         assert_eq!(status, 200, "{owned}");
-        owner
+    }
+
+    /// As commands name whoever sends them.
+    pub(crate) fn issuer(&self) -> String {
+        format!("user:{}", self.id)
+    }
+
+    /// The same owner at a server that has taken the other's place.
+    pub(crate) fn at(&self, server: &Server) -> Self {
+        Self { address: server.address("http").to_owned(), token: self.token.clone(), id: self.id.clone() }
+    }
+
+    /// Posts something below `/thing-if/apps/{app}/`; the answer to what was created.
+    #[track_caller]
+    pub(crate) fn post(&self, path: &str, body: &serde_json::Value) -> serde_json::Value {
+        let path = format!("/thing-if/apps/{APP}/{path}");
+        let (status, created) = http(&self.address, "POST", &path, &self.token, "application/json", body);
+        assert_eq!(status, 201, "{created}");
+        created
+    }
+
+    /// Reads something there.
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> serde_json::Value {
+        let path = format!("/thing-if/apps/{APP}/{path}");
+        let (status, found) =
+            http(&self.address, "GET", &path, &self.token, "application/json", &serde_json::Value::Null);
+        assert_eq!(status, 200, "{found}");
+        found
     }
 
     /// Posts a command; its id.
