@@ -154,3 +154,27 @@ async fn a_time_that_passes_while_the_service_is_down_fires_once_after_it() {
     assert_eq!(device.pushes_so_far().await, [Value::Null; 0]);
     assert_eq!(commands(&owner, device.id()).len(), 2);
 }
+
+#[test]
+fn the_bounds_of_triggers_are_flags() {
+    let server = Server::start_with(&["--max-triggers", "2", "--trigger-firings", "1"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut device = Device::start(&server, "fan", true).await;
+        let owner = Owner::of(&server, "fan", "thing-password");
+        let hot = json!({ "eventSource": "STATES", "triggersWhen": "CONDITION_TRUE",
+            "condition": { "type": "eq", "field": "hot", "value": true } });
+        make(&owner, device.id(), &hot, &json!({ "turnPower": {} }));
+        make(&owner, device.id(), &once(now() + 3_600_000), &json!({ "turnPower": {} }));
+        let command = json!({ "actions": [{ "a": {} }], "issuer": owner.issuer(), "schema": "S", "schemaVersion": 1 });
+        let third = json!({ "triggersWhat": "COMMAND", "predicate": hot, "command": command });
+        let (status, refused) = owner.try_post(&format!("targets/thing:{}/triggers", device.id()), &third);
+        assert_eq!((status, &refused["errorCode"]), (409, &json!("OPERATION_NOT_ALLOWED")));
+
+        // Two of three that fire within a minute at most, however the minutes fall.
+        for _ in 0..3 {
+            device.call("PUT", "states", r#"{"hot":true}"#).await;
+        }
+        assert!((1..=2).contains(&device.pushes_so_far().await.len()));
+    });
+}

@@ -12,6 +12,7 @@ use crate::admin::password::{self, Password};
 use crate::cli::advertise_arg::AdvertiseArg;
 use crate::cli::app_args::{self, AppArg};
 use crate::cli::exit::Failure;
+use crate::cli::limits::Limits;
 use crate::cli::listen_address::ListenAddress;
 use crate::cli::output;
 use crate::cli::secret_input::{self, Unquoted};
@@ -86,6 +87,15 @@ pub(crate) struct Serve {
     /// looked at: it opens the door, and the login says who comes in. Read once, at the start; HTTPS is not concerned.
     #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<PathBuf>,
+    /// Take any application key, as late Kii services did: whoever knows an application's id then onboards and signs up.
+    #[arg(long)]
+    any_app_key: bool,
+    /// Do not delay logins after failed ones. For a service behind a proxy, where all come from one address; then the proxy
+    /// should slow them down.
+    #[arg(long)]
+    no_login_delay: bool,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 /// Where to listen. A port alone is one of 127.0.0.1; port 0 lets the system pick.
@@ -145,7 +155,7 @@ impl Serve {
         let sockets = self.addresses.bind().await?;
         let tls = self.tls(&sockets)?;
         let ready = sockets.ready(tls.as_ref());
-        let options = cloud::Options {
+        let mut options = cloud::Options {
             store: self.data.clone().map_or(Location::Memory, Location::Dir),
             apps,
             advertise: sockets.advertise(self.advertise.as_ref()),
@@ -157,12 +167,16 @@ impl Serve {
             },
             command_retention: Duration::from_secs(u64::from(self.command_days) * 24 * 60 * 60),
             state_history: StateHistory { states: self.state_history, days: self.state_history_days },
+            accept_any_app_key: self.any_app_key,
+            throttle_logins: !self.no_login_delay,
             ..cloud::Options::default()
         };
+        self.limits.set(&mut options);
         let config = tls.as_ref().map(ServerTls::configs);
         let mut server = Server::open(options, sockets, config).await.map_err(|failure| {
             failure.advise("Another `thingif serve` may use this --data, or its directory may not be writable.")
         })?;
+        server.set_edge(self.limits.edge());
         if let Some(file) = &self.admin_password_file {
             let hash = password::hash(&secret_input::read("password", file)?).map_err(Failure::usage)?;
             server.set_password(Password::Hash(hash));

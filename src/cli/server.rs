@@ -107,6 +107,7 @@ pub(crate) struct Server {
     started: SystemTime,
     admin_file: Option<AdminFile>,
     password: Option<Password>,
+    edge: edge::Config,
 }
 
 /// TLS for the two kinds of clients.
@@ -141,10 +142,16 @@ impl Server {
                     (Some(directory), Some(address)) => Some(AdminFile::write(&directory, address)?),
                     _ => None,
                 };
-                Ok(Self { cloud, registry, sockets, tls, started, admin_file, password })
+                let edge = edge::Config::default();
+                Ok(Self { cloud, registry, sockets, tls, started, admin_file, password, edge })
             }
             Err(error) => Err(Failure::other(with_causes(&error))),
         }
+    }
+
+    /// Sets the bounds of MQTT connections.
+    pub(crate) fn set_edge(&mut self, config: edge::Config) {
+        self.edge = config;
     }
 
     /// Lets people in to the admin page with this password, whatever the data directory says.
@@ -159,7 +166,7 @@ impl Server {
 
     /// Serves until `stop` resolves, or a listener fails; then answers what is under way and closes the store.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let Self { cloud, registry, sockets, tls, started, admin_file, password } = self;
+        let Self { cloud, registry, sockets, tls, started, admin_file, password, edge } = self;
         let (stopping, stopped) = watch::channel(());
         let until_stopped = |mut stopped: watch::Receiver<()>| async move { drop(stopped.changed().await) };
         let alone = cloud.clone();
@@ -175,7 +182,7 @@ impl Server {
             let admin = Admin::new(cloud.clone(), registry.clone(), started, Access { token, password });
             tasks.spawn(admin.serve(listener, until_stopped(stopped.clone())));
         }
-        let edge = Edge::new(cloud.service(), cloud.clone(), registry, edge::Config::default());
+        let edge = Edge::new(cloud.service(), cloud.clone(), registry, edge);
         let tls = tls.map(|tls| tls.things);
         let listeners = Listeners { mqtt: sockets.mqtt, mqtts: sockets.mqtts, ws: sockets.ws, wss: sockets.wss, tls };
         tasks.spawn(edge.run(listeners, until_stopped(stopped)));
