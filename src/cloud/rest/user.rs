@@ -166,7 +166,7 @@ async fn change_password(State(cloud): State<Cloud>, call: Call, body: Body) -> 
     let asked = call.clone();
     let (user, caller) = cloud.store().read(move |sql: &mut dyn Sql| find_own(sql, &asked)).await?;
     if caller != Caller::Admin {
-        let name = throttle::Name::user(&call.app, user.user_id.as_str());
+        let name = throttle::Name::user_id(&call.app, &user.user_id);
         let attempt = cloud.begin_login(call.remote, Some(name), call.waited).await;
         let old = old.unwrap_or_else(|| Secret::from(""));
         if !cloud.passwords().verify(&old, Some(user.password_hash.clone())).await? {
