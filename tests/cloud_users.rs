@@ -112,6 +112,8 @@ const CASES: &[Case<'_>] = &[
     (TOKEN, "-", J, r#"{"username":"ann"}"#, 400, "INVALID_INPUT_DATA"),
     (TOKEN, "-", J, r#"{"username":["ann"],"password":"p"}"#, 400, "INVALID_INPUT_DATA"),
     (TOKEN, "-", J, r#"{"username":"ann","password":"secret of ann","expiresAt":"soon"}"#, 400, "INVALID_INPUT_DATA"),
+    (TOKEN, "-", J, r#"{"username":"ann","password":"secret of ann","expiresAt":1000000}"#, 400, "INVALID_INPUT_DATA"),
+    (TOKEN, "-", J, r#"{"username":"ann","password":"secret of ann","expiresAt":-9223372036854775808}"#, 400, "INVALID_INPUT_DATA"),
     (TOKEN, "-", J, r#"{"username":"ann","password":"secret of ann","grant_type":"wish"}"#, 400, "INVALID_INPUT_DATA"),
     (TOKEN, "-", J, r#"{"grant_type":"authorization_code","code":"c"}"#, 501, "OPERATION_NOT_IMPLEMENTED"),
     (TOKEN, "-", J, r#"{"username":"ann","password":"secret of ann","expiresAt":1060000}"#, 200, r#"{"id":"{ann}","access_token":"*","expires_in":60,"token_type":"bearer","refresh_token":"*"}"#),
@@ -264,7 +266,8 @@ async fn guesses_at_a_password_are_slowed_down_when_it_is_to_be_changed() {
 
     let cloud = Cloud::open(options(), Recorder::new(PushOutcome::Queued)).expect("opens");
     let send = async |method: &str, path: &str, authorization: &str, body: &str| {
-        let request = http::Request::builder().method(method).uri(path).header("Authorization", authorization);
+        let request = http::Request::builder().method(method).uri(path);
+        let request = if authorization.is_empty() { request } else { request.header("Authorization", authorization) };
         let request = request.body(axum::body::Body::from(body.to_owned())).expect("a request");
         let response = cloud.router().call(request).await.expect("infallible");
         let status = response.status().as_u16();
@@ -283,5 +286,8 @@ async fn guesses_at_a_password_are_slowed_down_when_it_is_to_be_changed() {
     }
     let delays = 125 + 250 + 500; // three are free
     assert!(begin.elapsed() >= Duration::from_millis(delays), "{:?}", begin.elapsed());
+    let begin = tokio::time::Instant::now();
+    assert_eq!(send("POST", &format!("/api/apps/{APP}/oauth2/token"), "", ann).await.0, 200);
+    assert!(begin.elapsed() >= Duration::from_millis(1_000), "it counts for the login too: {:?}", begin.elapsed());
     cloud.close().await;
 }

@@ -281,15 +281,22 @@ impl Onboarding {
             (None, None) => return Ok(None),
         };
         if let Some(owner) = &self.owner {
+            // To check the password took long: the owner may be gone since.
+            if let Principal::User(user) = owner
+                && !users::exists(sql, app, user)?
+            {
+                return Err(Failure::user_not_found(app, user.as_str()));
+            }
             add_owner(sql, app, &thing_id, owner, *now)?;
         }
         let principal = Principal::Thing(thing_id.clone());
         tokens::add(sql, app, &principal.clone().into(), &self.token, *now)?;
         if let Some(gateway) = &self.gateway {
-            // It was there, and the owner's, when the password was checked.
-            let owns = |owner| things::is_owner(sql, app, gateway, owner);
-            if !self.owner.as_ref().map_or(Ok(false), owns)? {
-                return Ok(None);
+            // It was there, and the owner's, before the password was checked. An error leaves nothing of all this.
+            if let Some(owner) = &self.owner
+                && !things::is_owner(sql, app, gateway, owner)?
+            {
+                return Err(Failure::not_permitted(app, &owner.clone().into()));
             }
             put_behind(sql, app, gateway, &thing_id, *now)?;
             return Ok(Some((thing_id, None)));
