@@ -88,6 +88,7 @@ const ME: &str = "GET /api/apps/{APP}/users/me";
 const TOKEN: &str = "POST /api/apps/{APP}/oauth2/token";
 const WHOLE: &str = r#"{"userID":"{ann}","loginName":"ann","_hasPassword":true,"_disabled":false,"createdAt":1000000,"modifiedAt":1000000}"#;
 const CHANGED: &str = r#"{"userID":"{ann}","loginName":"ann","displayName":"Ann","emailAddress":"ann@example.org","phoneNumber":"+819012345678","free":[1],"emailAddressVerified":true,"phoneNumberVerified":true,"_hasPassword":true,"_disabled":false,"createdAt":1000000,"modifiedAt":1000000}"#;
+const RENAMED: &str = r#"{"userID":"{ann}","loginName":"anna","displayName":"Ann","emailAddress":"ann@example.org","phoneNumber":"+819012345678","free":[1],"emailAddressVerified":true,"phoneNumberVerified":true,"_hasPassword":true,"_disabled":false,"createdAt":1000000,"modifiedAt":1000000}"#;
 const PUBLIC: &str = r#"{"userID":"{ann}","loginName":"ann","displayName":"Ann"}"#;
 const FOR_EVER: &str = r#"{"id":"{ann}","access_token":"*","expires_in":2147483646,"token_type":"bearer"}"#;
 
@@ -162,7 +163,7 @@ const CASES: &[Case<'_>] = &[
     ("PATCH /api/apps/{APP}/users/me", "Bearer $ann", UPDATE, r#"{"loginName":null}"#, 400, "INVALID_INPUT_DATA"),
     ("PATCH /api/apps/{APP}/users/me", "Bearer $ann", UPDATE, r#"{"loginName":"bob"}"#, 409, "USER_ALREADY_EXISTS"),
     ("PATCH /api/apps/{APP}/users/nobody", "Bearer $ann", UPDATE, "{}", 404, "USER_NOT_FOUND"),
-    ("PATCH /api/apps/{APP}/users/me", "Bearer $ann", UPDATE, r#"{"displayName":"Ann","emailAddress":"ann@example.org","gone":1}"#, 200, r#"{"modifiedAt":1000000}"#),
+    ("PATCH /api/apps/{APP}/users/me", "Bearer $ann", UPDATE, r#"{"displayName":"Ann","emailAddress":"ann@example.org","gone":1,"unnamed":2}"#, 200, r#"{"modifiedAt":1000000}"#),
     ("POST /api/apps/{APP}/users/{ann}", "Bearer $ann", UPDATE, r#"{"phoneNumber":"+819012345678","gone":null,"free":[1],"password":"x","userID":"x","_hasPassword":false,"createdAt":1,"modifiedAt":1,"emailAddressVerified":false}"#, 200, r#"{"modifiedAt":1000000}"#),
     (ANN, "Bearer $ann", "-", "", 200, CHANGED),
     (ANN, "Bearer $lamp", "-", "", 200, PUBLIC),
@@ -171,6 +172,7 @@ const CASES: &[Case<'_>] = &[
     (TOKEN, "-", J, r#"{"username":"EMAIL:ann@example.org","password":"secret of ann"}"#, 200, FOR_EVER),
     (TOKEN, "-", J, r#"{"username":"+819012345678","password":"secret of ann"}"#, 200, FOR_EVER),
     ("PATCH /api/apps/{APP}/users/{ann}", "Bearer $admin", UPDATE, r#"{"loginName":"anna"}"#, 200, r#"{"modifiedAt":1000000}"#),
+    (ANN, "Bearer $ann", "-", "", 200, RENAMED),
     (TOKEN, "-", J, r#"{"username":"ann","password":"secret of ann"}"#, 400, "invalid_grant"),
     (TOKEN, "-", J, r#"{"username":"anna","password":"secret of ann"}"#, 200, FOR_EVER),
     // Passwords.
