@@ -71,9 +71,20 @@ pub(crate) fn run(command: &mut Command) -> Finished {
     run_with_input(command, b"")
 }
 
+/// As [`run`], for what takes longer.
+#[track_caller]
+pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished {
+    run_to_end(command, b"", patience)
+}
+
 /// As [`run`], with `input` on its standard input.
 #[track_caller]
 pub(crate) fn run_with_input(command: &mut Command, input: &[u8]) -> Finished {
+    run_to_end(command, input, PATIENCE)
+}
+
+#[track_caller]
+fn run_to_end(command: &mut Command, input: &[u8], patience: Duration) -> Finished {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -86,7 +97,7 @@ pub(crate) fn run_with_input(command: &mut Command, input: &[u8]) -> Finished {
     let (done, ended) = mpsc::channel();
     let id = child.id();
     let waiter = thread::spawn(move || drop(done.send(child.wait_with_output())));
-    let Ok(output) = ended.recv_timeout(PATIENCE) else {
+    let Ok(output) = ended.recv_timeout(patience) else {
         kill(id, "-KILL");
         panic!("{command:?} did not end");
     };
@@ -475,15 +486,18 @@ pub(crate) fn foreign_program(name: &str) -> Option<PathBuf> {
         .map(|dir| dir.join(name))
         .find(|file| is_program(file));
     if found.is_none() {
-        let required = std::env::var_os("THINGIF_FOREIGN_PROGRAMS").is_some_and(|value| value == "required");
-        let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
-        assert!(
-            !required && !ci,
-            "{name} is not installed, and this run must not skip what needs it: make test installs it"
-        );
-        eprintln!("skipped: {name} is not installed; `make test` installs it");
+        skip(&format!("{name} is not installed; `make test` installs it"));
     }
     found
+}
+
+/// Says that a test against foreign programs is skipped, which in `make test` and CI is a failure.
+#[track_caller]
+pub(crate) fn skip(why: &str) {
+    let required = std::env::var_os("THINGIF_FOREIGN_PROGRAMS").is_some_and(|value| value == "required");
+    let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
+    assert!(!required && !ci, "{why}; and this run must not skip what needs it");
+    eprintln!("SKIPPED: {why}");
 }
 
 fn is_program(file: &Path) -> bool {
