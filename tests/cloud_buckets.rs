@@ -110,38 +110,18 @@ async fn an_object_lives_in_each_scope_with_answers_to_the_letter() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_with_its_code() {
+async fn what_is_too_long_is_told_with_its_code() {
     let world = World::start().await;
     let ann = &world.ann;
     let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(49_000));
     let too_long = "b".repeat(65);
     let long_id = "o".repeat(101);
-    for (method, path, headers, body, expected) in [
-        ("POST", "buckets/b/objects", &[][..], "{}", "400 INVALID_BUCKET"),
-        ("POST", "buckets/b%20b/objects", &[], "{}", "400 INVALID_BUCKET"),
-        ("POST", &format!("buckets/{too_long}/objects"), &[], "{}", "400 INVALID_BUCKET"),
-        ("POST", "buckets/bb/objects", &[], "[]", "400 INVALID_INPUT_DATA"),
-        ("POST", "buckets/bb/objects", &[], "{", "400 INVALID_JSON"),
-        ("POST", "buckets/bb/objects", &[], "", "400 INVALID_JSON"),
-        ("POST", "buckets/bb/objects", &[], &long, "400 INVALID_INPUT_DATA"),
-        ("POST", "buckets/bb/objects", &[("Content-Type", "text/plain")], "{}", "400 INVALID_DATA_TYPE"),
-        ("PUT", "buckets/bb/objects/o", &[], "{}", "400 INVALID_OBJECT_ID"),
-        ("PUT", &format!("buckets/bb/objects/{long_id}"), &[], "{}", "400 INVALID_OBJECT_ID"),
-        ("PUT", "buckets/bb/objects/o%2Fo", &[], "{}", "400 INVALID_OBJECT_ID"),
-        ("PUT", "buckets/bb/objects/oo", &[("If-Match", "*")], "{}", "404 OBJECT_NOT_FOUND"),
-        ("PUT", "buckets/bb/objects/oo", &[("If-Match", "1"), ("If-None-Match", "*")], "{}", "400 INVALID_INPUT_DATA"),
-        ("PATCH", "buckets/bb/objects/oo", &[], "{}", "404 OBJECT_NOT_FOUND"),
-        ("DELETE", "buckets/bb/objects/oo", &[], "", "404 OBJECT_NOT_FOUND"),
-        ("GET", "buckets/bb/objects/oo", &[], "", "404 OBJECT_NOT_FOUND"),
-        ("POST", "buckets/bb/query", &[], "{}", "404 BUCKET_NOT_FOUND"),
-        ("DELETE", "buckets/bb", &[], "", "404 BUCKET_NOT_FOUND"),
-        ("POST", "users/nobody/buckets/bb/objects", &[], "{}", "404 USER_NOT_FOUND"),
-        ("POST", "things/th.nowhere/buckets/bb/objects", &[], "{}", "404 THING_NOT_FOUND"),
-        ("POST", "things/VENDOR_THING_ID:nowhere/buckets/bb/objects", &[], "{}", "404 THING_NOT_FOUND"),
-        ("POST", "groups/team/buckets/bb/objects", &[], "{}", "403 OPERATION_NOT_SUPPORTED"),
-        ("GET", "groups/team/topics", &[], "", "403 OPERATION_NOT_SUPPORTED"),
+    for (method, path, body, expected) in [
+        ("POST", format!("buckets/{too_long}/objects"), "{}", "400 INVALID_BUCKET"),
+        ("POST", "buckets/bb/objects".to_owned(), long.as_str(), "400 INVALID_INPUT_DATA"),
+        ("PUT", format!("buckets/bb/objects/{long_id}"), "{}", "400 INVALID_OBJECT_ID"),
     ] {
-        let answer = world.send(method, path, ann, headers, body).await;
+        let answer = world.send(method, &path, ann, &[], body).await;
         assert_eq!(code(&answer), expected, "{method} {path}");
     }
     world.stop().await;
