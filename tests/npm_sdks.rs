@@ -41,7 +41,12 @@ fn node_and_packages() -> Option<(PathBuf, PathBuf)> {
     }
     let mut command = Command::new(npm);
     command.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]);
-    command.args(["--fetch-timeout=30000", "--fetch-retries=3", "--fetch-retry-mintimeout=1000"]);
+    command.args([
+        "--fetch-timeout=30000",
+        "--fetch-retries=3",
+        "--fetch-retry-mintimeout=1000",
+        "--fetch-retry-factor=2",
+    ]);
     let ended = run_within(LONG, command.current_dir(&folder));
     if !ended.status.success() {
         skip(&format!("npm cannot install the SDKs: {}{}", ended.text(), ended.stderr));
