@@ -5,7 +5,7 @@ mod cloud_push;
 mod cloud_support;
 
 use cloud_push::{NOW, World, code};
-use cloud_support::{APP, Answer, KEY, basic};
+use cloud_support::{APP, Answer, KEY, basic, onboard_by_owner};
 use serde_json::{Value, json};
 
 const TYPE: &str = "application/vnd.c1k9abcdef12.mydata+json";
@@ -340,6 +340,45 @@ async fn a_bucket_has_a_thousand_subscribers_at_most() {
 }
 
 #[tokio::test]
+async fn who_owns_a_thing_no_more_hears_no_more_of_it() {
+    let world = World::start().await;
+    let World { ann, bob, lamp, admin, .. } = &world;
+    let of_bob = onboard_by_owner(&world.served.http, APP, "bobs", &bob.id, &bob.token).await.text("thingID");
+    let bobs = format!("user:{}", bob.id);
+    assert_eq!(world.call("PUT", &format!("things/{}/ownership/{bobs}", lamp.id), admin, "").await.status, 204);
+    let in_scope =
+        |scope: &str, subscriber: &str| format!("{scope}buckets/bb/filters/all/push/subscriptions/{subscriber}");
+    let (lamps, of_lamp) = (format!("things/{}/", lamp.id), format!("things/{}", lamp.id));
+    let between = [
+        in_scope(&lamps, &format!("users/{}", bob.id)),
+        in_scope(&lamps, &format!("things/{of_bob}")),
+        in_scope(&format!("users/{}/", bob.id), &of_lamp),
+        in_scope(&format!("things/{of_bob}/"), &of_lamp),
+        format!("things/{}/topics/news/push/subscriptions/users/{}", lamp.id, bob.id),
+    ];
+    let others = [
+        in_scope(&lamps, &format!("users/{}", ann.id)),
+        in_scope(&lamps, &of_lamp),
+        in_scope("", &format!("users/{}", bob.id)),
+        in_scope("", &of_lamp),
+        in_scope(&format!("users/{}/", bob.id), &format!("things/{of_bob}")),
+    ];
+    assert_eq!(world.call("PUT", &format!("things/{}/topics/news", lamp.id), lamp, "").await.status, 204);
+    for path in between.iter().chain(&others) {
+        assert_eq!(code(&world.call("PUT", path, admin, "").await), "204", "{path}");
+    }
+    let disown = format!("things/{}/ownership/{bobs}", lamp.id);
+    assert_eq!(world.call("DELETE", &disown, admin, "").await.status, 204);
+    for path in &between {
+        assert_eq!(code(&world.call("GET", path, admin, "").await), "404 PUSH_SUBSCRIPTION_NOT_FOUND", "{path}");
+    }
+    for path in &others {
+        assert_eq!(code(&world.call("GET", path, admin, "").await), "204", "{path}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn what_was_a_things_goes_with_it() {
     let world = World::start().await;
     let World { ann, lamp, .. } = &world;
@@ -448,6 +487,9 @@ async fn a_query_finds_orders_counts_and_pages() {
         (json!({"bestEffortLimit": "many"}), "400 INVALID_INPUT_DATA"),
         (json!({"bestEffortLimit": "3"}), "200"),
         (json!({"paginationKey": "?"}), "400 INVALID_INPUT_DATA"),
+        // The 10,001st, in an order: refused, where an empty page would say that there is nothing.
+        (json!({"paginationKey": "AAAAAAAAJxE", "bucketQuery": {"orderBy": "n"}}), "400 INVALID_INPUT_DATA"),
+        (json!({"paginationKey": "AAAAAAAAJxA", "bucketQuery": {"orderBy": "n"}}), "200"),
         (json!({"bucketQuery": {"clause": {"type": "like", "field": "n"}}}), "400 INVALID_INPUT_DATA"),
         (json!({"bucketQuery": {"clause": {"type": "eq", "field": "n", "value": null}}}), "400 INVALID_INPUT_DATA"),
         (

@@ -243,6 +243,48 @@ async fn a_command_for_an_end_node_goes_to_its_gateway_and_comes_back_through_it
 }
 
 #[tokio::test]
+async fn what_an_end_node_has_subscribed_to_goes_to_its_gateway() {
+    let world = World::start(with_admin()).await;
+    for path in [
+        "PUT /api/apps/{APP}/buckets/bb/filters/all/push/subscriptions/things/{EN}",
+        "PUT /api/apps/{APP}/topics/news",
+        "PUT /api/apps/{APP}/topics/news/push/subscriptions/things/{EN}",
+        // What lets the two hear of each other.
+        "PUT /api/apps/{APP}/things/{EN}/buckets/bb/filters/all/push/subscriptions/things/{GW}",
+        "PUT /api/apps/{APP}/things/{EN}/buckets/bb/filters/all/push/subscriptions/things/{BOBS}",
+    ] {
+        assert_eq!(world.send(path, "Bearer $admin", J, "").await.status, 204, "{path}");
+    }
+    let message = r#"{"data":{"n":1},"mqtt":{"enabled":true}}"#;
+    let sends = [
+        ("POST /api/apps/{APP}/buckets/bb/objects", "{}", 201),
+        ("POST /api/apps/{APP}/topics/news/push/messages", message, 200),
+        ("POST /api/apps/{APP}/things/{EN}/push/messages", message, 200),
+    ];
+    for (path, body, status) in sends {
+        assert_eq!(world.send(path, "Bearer $admin", J, body).await.status, status, "{path}");
+        let pushed = loop {
+            match world.pushed.take() {
+                none if none.is_empty() => tokio::task::yield_now().await,
+                some => break some,
+            }
+        };
+        let topics: Vec<_> = pushed.into_iter().map(|(topic, _)| topic.to_string()).collect();
+        assert_eq!(topics, [world.names.fill("{T}")], "{path}");
+    }
+    // Unpaired, the gateway hears no more of it; who never had to do with either, by the administrator's word, still does.
+    let unpair = "DELETE /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}";
+    let subscribed = "GET /api/apps/{APP}/things/{EN}/buckets/bb/filters/all/push/subscriptions/things/";
+    assert_eq!(world.send(&format!("{subscribed}{{GW}}"), "Bearer $admin", J, "").await.status, 204);
+    assert_eq!(world.send(unpair, "Bearer $ann", J, "").await.status, 204);
+    let owned = world.send("DELETE /api/apps/{APP}/things/{EN}/ownership/user:{ann}", "Bearer $admin", J, "").await;
+    assert_eq!(owned.status, 204, "{owned:?}");
+    assert_eq!(world.send(&format!("{subscribed}{{GW}}"), "Bearer $admin", J, "").await.status, 404);
+    assert_eq!(world.send(&format!("{subscribed}{{BOBS}}"), "Bearer $admin", J, "").await.status, 204);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_push_names_its_target_where_that_is_wanted() {
     let mut options = with_admin();
     options.name_push_target = true;

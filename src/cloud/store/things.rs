@@ -1,6 +1,6 @@
 //! Things, and who owns them.
 
-use super::{Row, Sql, StoreError, buckets, end_nodes};
+use super::{Row, Sql, StoreError, buckets, end_nodes, subscriptions};
 use crate::ids::{AppId, ThingId, VendorThingId};
 use crate::thing_if::Principal;
 
@@ -260,7 +260,7 @@ pub(crate) fn owners(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<
     rows.into_iter().map(|mut row| row.text(0)?.parse().map_err(|_| StoreError::column(0, "an owner"))).collect()
 }
 
-/// Makes `owner` an owner of `thing` no more; `false` when it was none.
+/// Makes `owner` an owner of `thing` no more, and ends what it hears by that; `false` when it was none.
 pub(crate) fn remove_owner(
     sql: &mut dyn Sql,
     app: &AppId,
@@ -271,6 +271,9 @@ pub(crate) fn remove_owner(
         "DELETE FROM thing_owners WHERE app_id = $1 AND thing_id = $2 AND owner = $3",
         &[app.as_str().into(), thing.as_str().into(), owner.to_string().into()],
     )?;
+    if removed > 0 {
+        subscriptions::part(sql, app, thing, owner)?;
+    }
     Ok(removed > 0)
 }
 
