@@ -10,8 +10,9 @@ mod served_device;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 
-use program::{APP, BASIC, Owner, PATIENCE, Server, Thing, http, run};
+use program::{APP, APP_KEY, BASIC, Owner, PATIENCE, Running, Server, Thing, http, kill, run, thingif};
 use serde_json::{Value, json};
 use served_device::{Device, anonymous, mqtt};
 
@@ -221,4 +222,69 @@ fn it_is_off_unless_it_is_asked_for() {
     for path in ["/metrics", "/healthz"] {
         assert_eq!(get(server.address("http"), path).0, 404, "not on the listener of apps");
     }
+}
+
+#[test]
+fn a_service_that_can_write_no_more_says_so() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    // No file may grow beyond some 2 MB: writes fail as on a full disk.
+    let limited = "trap '' XFSZ; ulimit -f 4096; exec \"$0\" \"$@\"";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", limited, env!("CARGO_BIN_EXE_thingif"), "serve", "--app", &format!("{APP}:{APP_KEY}")]);
+    command.arg("--data").arg(dir.path().join("data"));
+    for flag in ["--http", "--mqtt", "--admin"] {
+        command.args([flag, "127.0.0.1:0"]);
+    }
+    for flag in ["--https", "--mqtts", "--ws", "--wss"] {
+        command.args([flag, "off"]);
+    }
+    let mut running = Running::start(&mut command);
+    let ready = running.json_line();
+    let address = |name: &str| ready[name].as_str().expect("listens").to_owned();
+    assert_eq!(get(&address("admin"), "/healthz").0, 200);
+
+    let ann = serde_json::json!({"loginName": "ann", "password": "her password"});
+    let users = format!("/api/apps/{APP}/users");
+    assert_eq!(http(&address("http"), "POST", &users, BASIC, "application/json", &ann).0, 201);
+    let login = serde_json::json!({"username": "ann", "password": "her password"});
+    let tokens = format!("/api/apps/{APP}/oauth2/token");
+    let (_, token) = http(&address("http"), "POST", &tokens, BASIC, "application/json", &login);
+    let bearer = format!("Bearer {}", token["access_token"].as_str().expect("a token"));
+    let objects = format!("/api/apps/{APP}/users/me/buckets/bb/objects");
+    for size in [40_000, 10] {
+        let object = serde_json::json!({"text": "x".repeat(size)});
+        let failed = (0..2_000)
+            .map(|_| http(&address("http"), "POST", &objects, &bearer, "application/json", &object).0)
+            .find(|status| *status != 201);
+        assert_eq!(failed, Some(500), "{size}");
+    }
+    // There may be room for a small change or two.
+    let unhealthy = (0..200).map(|_| get(&address("admin"), "/healthz")).find(|(status, ..)| *status != 200);
+    let (status, _, said) = unhealthy.expect("nothing can be stored");
+    assert_eq!(status, 503);
+    assert!(said.starts_with("the store: "), "{said}");
+}
+
+#[test]
+fn a_listener_that_others_can_reach_is_remarked_upon() {
+    let beyond = "--admin can be reached from other machines";
+    for (address, is_remarked) in [("127.0.0.1:0", false), ("0.0.0.0:0", true)] {
+        let mut server = Server::start_with(&["--admin", address]);
+        kill(server.running.id(), "-TERM");
+        assert!(server.running.wait().success());
+        assert_eq!(server.running.errors().contains(beyond), is_remarked, "{address}");
+    }
+}
+
+#[test]
+fn what_a_killed_service_left_behind_leads_nobody_astray() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let data = dir.path().to_str().expect("text");
+    let mut killed = Server::start_with(&["--data", data, "--admin", "127.0.0.1:0"]);
+    kill(killed.running.id(), "-KILL");
+    killed.running.wait();
+    assert!(dir.path().join("admin.json").exists());
+    let _server = Server::start_with(&["--data", data]);
+    let said = run(thingif().args(["app", "list", "--data", data])).expect(1).stderr;
+    assert!(said.contains("has no admin listener"), "{said}");
 }

@@ -153,8 +153,6 @@ impl Serve {
         let apps = self.read_apps()?;
         let mut signals = Signals::install()?;
         let sockets = self.addresses.bind().await?;
-        let tls = self.tls(&sockets)?;
-        let ready = sockets.ready(tls.as_ref());
         let mut options = cloud::Options {
             store: self.data.clone().map_or(Location::Memory, Location::Dir),
             apps,
@@ -172,17 +170,27 @@ impl Serve {
             ..cloud::Options::default()
         };
         self.limits.set(&mut options);
-        let config = tls.as_ref().map(ServerTls::configs);
-        let mut server = Server::open(options, sockets, config).await.map_err(|failure| {
+        let mut server = Server::open(options, sockets).await.map_err(|failure| {
             failure.advise("Another `thingif serve` may use this --data, or its directory may not be writable.")
         })?;
         server.set_edge(self.limits.edge());
+        // Its authority may have to be made in the data directory, which is ours only now.
+        let tls = self.tls(server.sockets())?;
+        let ready = server.sockets().ready(tls.as_ref());
+        if let Some(tls) = &tls {
+            server.set_tls(tls.configs());
+        }
         if let Some(file) = &self.admin_password_file {
             let hash = password::hash(&secret_input::read("password", file)?).map_err(Failure::usage)?;
             server.set_password(Password::Hash(hash));
         }
         if !server.has_apps() {
             eprintln!("thingif: there is no application yet: `thingif app create --data DIR` makes one (see --admin)");
+        }
+        if ready.admin.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
+            eprintln!(
+                "thingif: --admin can be reached from other machines, and has no TLS: only operators' may get there"
+            );
         }
         output::json_line(&ready)?;
         tell_service_manager(&[NotifyState::Ready]);
