@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Cloud;
 use super::command::Delivery;
 use super::store::installations::{self, Installation};
-use super::store::{Sql, StoreError, StoreErrorKind, commands, end_nodes};
+use super::store::{Sql, StoreError, StoreErrorKind, commands, end_nodes, things};
 use crate::edge::PushOutcome;
 use crate::ids::{AppId, ClientId, ThingId};
 use crate::thing_if::{CommandState, Principal};
@@ -18,7 +18,7 @@ pub(super) const MAX_UNRECORDED: u32 = 1_024;
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Where pushes for `principal` go: to its own installations or, as long as it is a thing behind a gateway, to the gateway's.
-/// (`wire` §6)
+/// The gateway is told nothing for one that is disabled; the own connections of that have ended. (`wire` §6, §8)
 pub(crate) fn installations_for(
     sql: &mut dyn Sql,
     app: &AppId,
@@ -27,7 +27,10 @@ pub(crate) fn installations_for(
     if let Principal::Thing(thing) = principal
         && let Some(gateway) = end_nodes::gateway_of(sql, app, thing)?
     {
-        return installations::of(sql, app, &Principal::Thing(gateway));
+        return match things::is_disabled(sql, app, thing)? {
+            true => Ok(Vec::new()),
+            false => installations::of(sql, app, &Principal::Thing(gateway)),
+        };
     }
     installations::of(sql, app, principal)
 }

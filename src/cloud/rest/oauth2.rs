@@ -60,10 +60,22 @@ async fn log_in(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Re
         if request.who.find(sql, &app)?.1 != found {
             return Err(request.who.refused());
         }
+        check_enabled(sql, &app, &caller)?;
         tokens::add(sql, &app, &caller, &new, now).map_err(Failure::from)
     };
     cloud.store().write(insert).await?;
     Ok(issued.answer(&id, now))
+}
+
+/// # Errors
+/// 401 `THING_DISABLED` for a thing that is.
+fn check_enabled(sql: &mut dyn Sql, app: &AppId, caller: &Caller) -> Result<(), Failure> {
+    match caller {
+        Caller::Principal(Principal::Thing(thing)) if things::is_disabled(sql, app, thing)? => {
+            Err(Failure::thing_disabled(app, thing.as_str()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// 200 with a token that lasts as long as the one that it follows did, and is there instead of it; 403 for a refresh token
@@ -74,6 +86,7 @@ async fn refresh(cloud: &Cloud, call: Call, refresh: TokenHash) -> Result<Respon
     let refresh = move |sql: &mut dyn Sql| {
         let (caller, lifetime) =
             tokens::take_refreshed(sql, &call.app, &refresh)?.ok_or_else(Failure::wrong_refresh_token)?;
+        check_enabled(sql, &call.app, &caller)?;
         let (issued, new) = Issued::generate(Some(now.saturating_add(lifetime)));
         tokens::add(sql, &call.app, &caller, &new, now)?;
         Ok::<_, Failure>((issued, caller))

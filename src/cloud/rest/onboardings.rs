@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::end_nodes::put_behind;
 use super::ownership::add_owner;
-use crate::cloud::call::{Authorization, Body, Call};
+use crate::cloud::call::{Authorization, Body, Call, authenticate};
 use crate::cloud::caller::Caller;
 use crate::cloud::failure::Failure;
 use crate::cloud::identifiers::Identifiers;
@@ -101,7 +101,7 @@ async fn may_onboard_itself(cloud: &Cloud, call: &Call, thing: &ThingOnboarding)
     };
     let (app, identity, now) = (call.app.clone(), thing.thing.clone(), call.now);
     let check = move |sql: &mut dyn Sql| {
-        let caller = tokens::caller(sql, &app, &hash, now)?.ok_or_else(Failure::wrong_token)?;
+        let caller = authenticate(sql, &app, &hash, now)?;
         if matches!(caller, Caller::Anonymous | Caller::Admin) {
             return Ok(());
         }
@@ -123,7 +123,7 @@ async fn is_owner_itself(cloud: &Cloud, call: &Call, owner: &Principal) -> Resul
     };
     let (app, owner, now) = (call.app.clone(), owner.clone(), call.now);
     let check = move |sql: &mut dyn Sql| {
-        let caller = tokens::caller(sql, &app, &hash, now)?.ok_or_else(Failure::wrong_token)?;
+        let caller = authenticate(sql, &app, &hash, now)?;
         if !caller.may_act_as(&owner) {
             return Err(Failure::not_permitted(&app, &caller));
         }
@@ -162,6 +162,9 @@ async fn onboard_thing(
                     return Err(Failure::wrong_password());
                 }
                 attempt.succeeded();
+                if login.disabled {
+                    return Err(Failure::thing_disabled(&call.app, login.thing_id.as_str()));
+                }
                 None
             }
             (None, ThingIdentity::VendorThing(_)) => {

@@ -1,7 +1,7 @@
 //! The schema, as the steps that lead to it. A step that was ever released is never edited; a new one is appended.
 
 /// Each entry raises the schema by one version; the first makes version 1.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10];
 
 const V1: &str = "
 CREATE TABLE users (
@@ -276,4 +276,10 @@ CREATE TABLE health_checks (
 );
 
 INSERT INTO health_checks (id, checks) VALUES (1, 0);
+";
+
+/// Things that are disabled, and their tokens with them.
+const V10: &str = "
+ALTER TABLE things ADD COLUMN disabled BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE access_tokens ADD COLUMN disabled BIGINT NOT NULL DEFAULT 0;
 ";

@@ -94,7 +94,8 @@ pub(crate) struct Recipient {
     pub(crate) place: (String, i64),
 }
 
-/// At most `limit` installations of subscribers, after `after`; an end node's are those of its gateway.
+/// At most `limit` installations of subscribers, after `after`; an end node's are those of its gateway, and a disabled thing has
+/// none.
 pub(crate) fn recipients(
     sql: &mut dyn Sql,
     source: &Source,
@@ -105,8 +106,10 @@ pub(crate) fn recipients(
         "SELECT i.mqtt_topic, i.development, s.subscriber, i.seq FROM push_subscriptions s \
          LEFT JOIN end_nodes e ON e.app_id = s.app_id AND e.end_node_id = substr(s.subscriber, 7) \
          AND substr(s.subscriber, 1, 6) = 'thing:' \
+         LEFT JOIN things t ON t.app_id = s.app_id AND t.thing_id = substr(s.subscriber, 7) \
+         AND substr(s.subscriber, 1, 6) = 'thing:' \
          JOIN installations i ON i.app_id = s.app_id AND i.principal = COALESCE('thing:' || e.gateway_id, s.subscriber) \
-         WHERE s.app_id = $1 AND s.scope = $2 AND s.kind = $3 AND s.name = $4 \
+         WHERE COALESCE(t.disabled, 0) = 0 AND s.app_id = $1 AND s.scope = $2 AND s.kind = $3 AND s.name = $4 \
          AND (s.subscriber > $5 OR (s.subscriber = $5 AND i.seq > $6)) ORDER BY s.subscriber, i.seq LIMIT $7",
         &[
             source.app_id.as_str().into(),
