@@ -3,12 +3,14 @@
 mod commands;
 mod differing;
 mod end_nodes;
+mod not_built;
 mod objects;
 mod onboarding;
 mod paths;
 mod profiles;
 mod push;
 mod states;
+mod thing_status;
 mod things;
 mod triggers;
 mod users;
@@ -59,6 +61,8 @@ pub(crate) const TABLE: &[Group] = &[
     group("sign-up", &[LAMP], &[users::SIGN_UP]),
     group("users", &[LAMP], &[users::USERS]),
     group("things", &[LAMP, KETTLE], &[things::THINGS, things::DELETION]),
+    group("disabled things", &[LAMP], &[thing_status::STATUSES]),
+    group("not built", &[LAMP], &[not_built::NOT_BUILT]),
     group("installations", &[LAMP], &[push::INSTALLATIONS]),
     group("subscriptions", &[LAMP], &[push::SUBSCRIPTIONS]),
     group("topics", &[LAMP], &[push::TOPICS]),
