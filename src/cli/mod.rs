@@ -24,6 +24,7 @@ mod exec;
 mod exit;
 mod forget;
 mod http1;
+mod limits;
 mod listen;
 mod listen_address;
 mod local_ca;

@@ -12,6 +12,7 @@ use crate::admin::password::{self, Password};
 use crate::cli::advertise_arg::AdvertiseArg;
 use crate::cli::app_args::{self, AppArg};
 use crate::cli::exit::Failure;
+use crate::cli::limits::Limits;
 use crate::cli::listen_address::ListenAddress;
 use crate::cli::output;
 use crate::cli::secret_input::{self, Unquoted};
@@ -86,6 +87,15 @@ pub(crate) struct Serve {
     /// looked at: it opens the door, and the login says who comes in. Read once, at the start; HTTPS is not concerned.
     #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<PathBuf>,
+    /// Take any application key, as late Kii services did: whoever knows an application's id then onboards and signs up.
+    #[arg(long)]
+    any_app_key: bool,
+    /// Do not delay logins after failed ones. For a service behind a proxy, where all come from one address; then the proxy
+    /// should slow them down.
+    #[arg(long)]
+    no_login_delay: bool,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 /// Where to listen. A port alone is one of 127.0.0.1; port 0 lets the system pick.
@@ -143,9 +153,7 @@ impl Serve {
         let apps = self.read_apps()?;
         let mut signals = Signals::install()?;
         let sockets = self.addresses.bind().await?;
-        let tls = self.tls(&sockets)?;
-        let ready = sockets.ready(tls.as_ref());
-        let options = cloud::Options {
+        let mut options = cloud::Options {
             store: self.data.clone().map_or(Location::Memory, Location::Dir),
             apps,
             advertise: sockets.advertise(self.advertise.as_ref()),
@@ -157,18 +165,32 @@ impl Serve {
             },
             command_retention: Duration::from_secs(u64::from(self.command_days) * 24 * 60 * 60),
             state_history: StateHistory { states: self.state_history, days: self.state_history_days },
+            accept_any_app_key: self.any_app_key,
+            throttle_logins: !self.no_login_delay,
             ..cloud::Options::default()
         };
-        let config = tls.as_ref().map(ServerTls::configs);
-        let mut server = Server::open(options, sockets, config).await.map_err(|failure| {
+        self.limits.set(&mut options);
+        let mut server = Server::open(options, sockets).await.map_err(|failure| {
             failure.advise("Another `thingif serve` may use this --data, or its directory may not be writable.")
         })?;
+        server.set_edge(self.limits.edge());
+        // Its authority may have to be made in the data directory, which is ours only now.
+        let tls = self.tls(server.sockets())?;
+        let ready = server.sockets().ready(tls.as_ref());
+        if let Some(tls) = &tls {
+            server.set_tls(tls.configs());
+        }
         if let Some(file) = &self.admin_password_file {
             let hash = password::hash(&secret_input::read("password", file)?).map_err(Failure::usage)?;
             server.set_password(Password::Hash(hash));
         }
         if !server.has_apps() {
             eprintln!("thingif: there is no application yet: `thingif app create --data DIR` makes one (see --admin)");
+        }
+        if ready.admin.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
+            eprintln!(
+                "thingif: --admin can be reached from other machines, and has no TLS: only operators' may get there"
+            );
         }
         output::json_line(&ready)?;
         tell_service_manager(&[NotifyState::Ready]);

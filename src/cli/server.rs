@@ -40,7 +40,7 @@ pub(crate) struct Ready {
     #[serde(skip_serializing_if = "Option::is_none")]
     wss: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    admin: Option<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
     /// The authority to trust, where the certificate is one of this machine's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     ca: Option<PathBuf>,
@@ -107,6 +107,7 @@ pub(crate) struct Server {
     started: SystemTime,
     admin_file: Option<AdminFile>,
     password: Option<Password>,
+    edge: edge::Config,
 }
 
 /// TLS for the two kinds of clients.
@@ -119,12 +120,8 @@ pub(crate) struct TlsConfigs {
 }
 
 impl Server {
-    /// Opens the cloud; `options` say everything but who pushes.
-    pub(crate) async fn open(
-        options: cloud::Options,
-        sockets: Sockets,
-        tls: Option<TlsConfigs>,
-    ) -> Result<Self, Failure> {
+    /// Opens the cloud; `options` say everything but who pushes. From here on the data directory is this process's own.
+    pub(crate) async fn open(options: cloud::Options, sockets: Sockets) -> Result<Self, Failure> {
         let started = SystemTime::now();
         let registry = Registry::new();
         let pusher = Arc::new(registry.clone());
@@ -136,15 +133,34 @@ impl Server {
         let opened = tokio::task::spawn_blocking(move || Cloud::open(options, pusher)).await;
         match opened.map_err(|error| Failure::other(format_args!("the cloud did not open: {error}")))? {
             Ok(cloud) => {
-                // The directory is this process's own from here on.
                 let admin_file = match (directory, address(&sockets.admin)) {
                     (Some(directory), Some(address)) => Some(AdminFile::write(&directory, address)?),
-                    _ => None,
+                    (Some(directory), None) => {
+                        AdminFile::remove_left(&directory)?;
+                        None
+                    }
+                    (None, _) => None,
                 };
-                Ok(Self { cloud, registry, sockets, tls, started, admin_file, password })
+                let edge = edge::Config::default();
+                Ok(Self { cloud, registry, sockets, tls: None, started, admin_file, password, edge })
             }
             Err(error) => Err(Failure::other(with_causes(&error))),
         }
+    }
+
+    /// Sets the bounds of MQTT connections.
+    pub(crate) fn set_edge(&mut self, config: edge::Config) {
+        self.edge = config;
+    }
+
+    /// Where it will listen.
+    pub(crate) fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
+    /// What the listeners with TLS use. Where there are some, it is needed before [`run`](Self::run).
+    pub(crate) fn set_tls(&mut self, tls: TlsConfigs) {
+        self.tls = Some(tls);
     }
 
     /// Lets people in to the admin page with this password, whatever the data directory says.
@@ -159,7 +175,10 @@ impl Server {
 
     /// Serves until `stop` resolves, or a listener fails; then answers what is under way and closes the store.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let Self { cloud, registry, sockets, tls, started, admin_file, password } = self;
+        let Self { cloud, registry, sockets, tls, started, admin_file, password, edge } = self;
+        if sockets.need_tls() && tls.is_none() {
+            return Err(Failure::other("a listener for TLS has no certificate"));
+        }
         let (stopping, stopped) = watch::channel(());
         let until_stopped = |mut stopped: watch::Receiver<()>| async move { drop(stopped.changed().await) };
         let alone = cloud.clone();
@@ -175,7 +194,7 @@ impl Server {
             let admin = Admin::new(cloud.clone(), registry.clone(), started, Access { token, password });
             tasks.spawn(admin.serve(listener, until_stopped(stopped.clone())));
         }
-        let edge = Edge::new(cloud.service(), cloud.clone(), registry, edge::Config::default());
+        let edge = Edge::new(cloud.service(), cloud.clone(), registry, edge);
         let tls = tls.map(|tls| tls.things);
         let listeners = Listeners { mqtt: sockets.mqtt, mqtts: sockets.mqtts, ws: sockets.ws, wss: sockets.wss, tls };
         tasks.spawn(edge.run(listeners, until_stopped(stopped)));

@@ -184,7 +184,9 @@ impl<W: Wire, S: Backend> Connection<W, S> {
         self.live.registry.taps().show(false, &self.peer.client_id, &self.pushes, payload);
         self.held += payload.len();
         if !publish(&mut self.output, &self.pushes, payload) {
-            self.live.registry.counters().pushes_dropped.add();
+            let counters = self.live.registry.counters();
+            counters.pushes_dropped.add();
+            counters.pushes_abandoned.add();
         }
     }
 }
