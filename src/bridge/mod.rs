@@ -7,4 +7,6 @@
 //!
 //! Both pass requests and answers on without looking into them, by the same [`rules`].
 
+pub(crate) mod http_server;
+pub mod proxy;
 pub mod rules;

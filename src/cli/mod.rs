@@ -23,6 +23,7 @@ mod encode;
 mod exec;
 mod exit;
 mod forget;
+mod held;
 mod http1;
 mod limits;
 mod listen;
@@ -36,6 +37,8 @@ mod narrator;
 mod onboard;
 mod output;
 mod owner;
+mod proxy;
+mod relay;
 mod request_args;
 mod route_args;
 mod secret_input;
@@ -86,6 +89,7 @@ enum Verb {
     Onboard(onboard::Onboard),
     Call(call::Call),
     Listen(listen::Listen),
+    Proxy(proxy::ProxyVerb),
     Forget(forget::Forget),
     App(app::App),
     Admin(admin::Admin),
@@ -109,6 +113,7 @@ pub fn main() -> ExitCode {
         Verb::Onboard(verb) => wait_for(verb.run()),
         Verb::Call(verb) => wait_for(verb.run(cli.verbose > 0)),
         Verb::Listen(verb) => wait_for(verb.run()),
+        Verb::Proxy(verb) => wait_for(verb.run()),
         Verb::Forget(verb) => wait_for(verb.run()),
         Verb::App(verb) => wait_for(verb.run()),
         Verb::Admin(verb) => verb.run(),

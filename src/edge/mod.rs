@@ -82,6 +82,6 @@ pub use listen::{Edge, Listeners};
 pub use metrics::Metrics;
 pub use push::{PushOutcome, Pusher};
 pub use registry::{Backlog, Connections, Registry};
-#[cfg(feature = "cloud")]
+#[cfg(any(feature = "cloud", feature = "bridge"))]
 pub(crate) use socket::{KEEP_ALIVE, prepare};
 pub use tap::{Passed, Seen, Tap};

@@ -108,6 +108,8 @@ codes! {
     TopicAlreadyExists = "TOPIC_ALREADY_EXISTS", CONFLICT;
     ObjectAlreadyExists = "OBJECT_ALREADY_EXISTS", CONFLICT;
     ObjectVersionIsStale = "OBJECT_VERSION_IS_STALE", CONFLICT;
+    /// Ours, of a proxy: the request came too slowly.
+    RequestTimeout = "REQUEST_TIMEOUT", REQUEST_TIMEOUT;
     /// Ours: the frame or body is larger than the service takes.
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", PAYLOAD_TOO_LARGE;
     /// Ours: the head of the frame has more bytes or more fields than the service takes.
