@@ -39,6 +39,9 @@ pub(crate) enum Place {
 pub(crate) struct World {
     pub(crate) names: Names,
     pub(crate) served: Served,
+    /// Where devices connect.
+    #[allow(dead_code, reason = "the same table over a proxy needs it")]
+    pub(crate) mqtt: SocketAddr,
     data: tempfile::TempDir,
     /// A device's connection to the assigned broker, and its client id.
     device: Client<TcpStream>,
@@ -76,7 +79,7 @@ impl World {
         let edge = tokio::spawn(edge.run(listeners, stopped));
         let served = Served::start(cloud).await;
         let (client_id, device) = device(&served, mqtt).await;
-        let mut world = Self { names: Names::default(), served, data, device, client_id, stop, edge };
+        let mut world = Self { names: Names::default(), served, mqtt, data, device, client_id, stop, edge };
         world.people().await;
         world
     }
