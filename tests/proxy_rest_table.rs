@@ -7,7 +7,6 @@
 mod case;
 mod cloud_support;
 mod program;
-#[allow(dead_code)]
 #[path = "support/raw_mqtt.rs"]
 mod raw_mqtt;
 #[allow(dead_code, unused_imports)]
