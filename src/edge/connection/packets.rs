@@ -29,6 +29,7 @@ impl<W: Wire, S: Backend> Connection<W, S> {
                     taps.show(true, &self.peer.client_id, &publish.topic, &publish.payload);
                     let verdict = intake::judge(
                         &self.peer,
+                        self.live.config.paths,
                         publish.topic.clone(),
                         publish.payload,
                         self.live.registry.counters(),
