@@ -8,5 +8,10 @@
 //! Both pass requests and answers on without looking into them, by the same [`rules`].
 
 pub(crate) mod http_server;
+mod outgoing;
 pub mod proxy;
+mod push_hook;
 pub mod rules;
+pub mod upstream;
+
+pub use push_hook::PushHook;
