@@ -127,7 +127,7 @@ impl Demo {
             advertise: sockets.advertise(None),
             ..cloud::Options::default()
         };
-        let mut server = Server::open(options, sockets).await?;
+        let mut server = Server::open(options, sockets, None).await?;
         if let Some(tls) = &tls {
             server.set_tls(tls.configs());
         }

@@ -10,6 +10,7 @@ mod advertise_arg;
 mod app;
 mod app_args;
 mod backup;
+mod bridge;
 mod call;
 mod call_failure;
 mod config_file;
@@ -47,6 +48,7 @@ mod server;
 mod server_tls;
 mod service;
 mod session;
+mod signals;
 mod table;
 mod tap;
 mod thing;
@@ -86,6 +88,7 @@ struct Cli {
 enum Verb {
     Demo(demo::Demo),
     Serve(serve::Serve),
+    Bridge(Box<bridge::Bridge>),
     Onboard(onboard::Onboard),
     Call(call::Call),
     Listen(listen::Listen),
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.verb {
         Verb::Demo(verb) => wait_for(verb.run()),
         Verb::Serve(verb) => wait_for(verb.run()),
+        Verb::Bridge(verb) => wait_for(verb.run()),
         Verb::Onboard(verb) => wait_for(verb.run()),
         Verb::Call(verb) => wait_for(verb.run(cli.verbose > 0)),
         Verb::Listen(verb) => wait_for(verb.run()),

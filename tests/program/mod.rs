@@ -390,6 +390,15 @@ impl Owner {
         created["commandID"].as_str().expect("an id").to_owned()
     }
 
+    /// Deletes a thing.
+    #[track_caller]
+    pub(crate) fn delete(&self, thing_id: &str) {
+        let path = format!("/api/apps/{APP}/things/{thing_id}");
+        let nothing = serde_json::Value::Null;
+        let (status, refused) = http(&self.address, "DELETE", &path, &self.token, "application/json", &nothing);
+        assert_eq!(status, 204, "{refused}");
+    }
+
     /// Reads a command.
     #[track_caller]
     pub(crate) fn read(&self, thing_id: &str, command_id: &str) -> serde_json::Value {
