@@ -50,6 +50,7 @@ lint: build-packages ## Formatting, clippy on every feature set, documentation; 
 	$(CARGO) clippy --locked --all-targets --no-default-features --features client,paho -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features edge -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features cloud -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features --features bridge -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --no-default-features
 

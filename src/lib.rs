@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  5   bin/thingif.rs   cli/   admin/
-//!  4   cloud/
+//!  4   cloud/           bridge/
 //!  3   client/          edge/
 //!  2   transport/       memory, record, fault, paho
 //!  1   proto/           onboarding, session, lifecycle, in_flight, backoff     pure: no I/O, no clock, no runtime
@@ -38,6 +38,8 @@ pub mod client;
 #[cfg(feature = "edge")]
 pub mod edge;
 
+#[cfg(feature = "bridge")]
+pub mod bridge;
 #[cfg(feature = "cloud")]
 pub mod cloud;
 

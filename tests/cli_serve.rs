@@ -135,6 +135,18 @@ fn a_data_directory_is_kept_private_and_locked() {
 }
 
 #[test]
+fn an_empty_directory_of_everybodys_becomes_a_data_directory() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let data = parent.path().join("data");
+    std::fs::create_dir(&data).expect("made");
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    let _server = Server::start_with(&["--data", data.to_str().expect("text")]);
+    let mode = |name: &str| std::fs::metadata(data.join(name)).expect("there").permissions().mode() & 0o777;
+    assert_eq!((mode(""), mode("tls"), mode("thingif.db")), (0o700, 0o700, 0o600));
+}
+
+#[test]
 fn http_is_answered() {
     let server = Server::start();
     let mut stream = TcpStream::connect(server.address("http")).expect("connected");

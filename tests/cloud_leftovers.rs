@@ -18,7 +18,7 @@ const TRAITS: &str = "application/vnd.kii.TraitState+json";
 const END_NODE: &str = "application/vnd.kii.OnboardingEndNodeWithGatewayThingID+json";
 
 /// Tables that have nothing of a single thing.
-const WITHOUT_THINGS: [&str; 4] = ["admin_clients", "apps", "schema_migrations", "users"];
+const WITHOUT_THINGS: [&str; 5] = ["admin_clients", "apps", "health_checks", "schema_migrations", "users"];
 
 async fn open(data: &Path) -> Served {
     let mut options = options();

@@ -3,7 +3,7 @@
 
 mod cloud_support;
 
-use cloud_support::table::{Case, Names};
+use cloud_support::names::Names;
 use cloud_support::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -18,8 +18,6 @@ const REG: &str = "application/vnd.kii.ThingRegistrationRequest+json";
 const REG_AUTH: &str = "application/vnd.kii.ThingRegistrationAndAuthorizationRequest+json";
 const UPDATE: &str = "application/vnd.kii.ThingUpdateRequest+json";
 const QUERY: &str = "application/vnd.kii.ThingQueryRequest+json";
-const VENDOR: &str = "application/vnd.kii.VendorThingIDUpdateRequest+json";
-const OWN: &str = "application/vnd.kii.ThingOwnershipRequest+json";
 
 fn with_admin() -> Options {
     let mut options = options();
@@ -87,135 +85,6 @@ impl World {
 const THINGS: &str = "POST /api/apps/{APP}/things";
 const GET: &str = "GET /api/apps/{APP}/things/{TH}";
 const PATCH: &str = "PATCH /api/apps/{APP}/things/{TH}";
-
-#[rustfmt::skip]
-const CASES: &[Case<'_>] = &[
-    // Registration: who may, and what.
-    (THINGS, "-", REG, r#"{"_vendorThingID":"v","_password":"p"}"#, 401, "UNAUTHORIZED"),
-    (THINGS, "$wrongkey", REG, r#"{"_vendorThingID":"v","_password":"p"}"#, 401, "UNAUTHORIZED"),
-    (THINGS, "$otherkey", REG, r#"{"_vendorThingID":"v","_password":"p"}"#, 401, "UNAUTHORIZED"),
-    (THINGS, "Bearer nonsense", REG, r#"{"_vendorThingID":"v","_password":"p"}"#, 403, "WRONG_TOKEN"),
-    (THINGS, "Bearer $stranger", REG, r#"{"_vendorThingID":"v","_password":"p"}"#, 403, "WRONG_TOKEN"),
-    (THINGS, "$key", REG, "{", 400, "INVALID_JSON"),
-    (THINGS, "$key", REG, "[]", 400, "INVALID_INPUT_DATA"),
-    (THINGS, "$key", REG, r#"{"_password":"p"}"#, 400, "INVALID_INPUT_DATA"),
-    (THINGS, "$key", REG, r#"{"_vendorThingID":"v"}"#, 400, "INVALID_INPUT_DATA"),
-    (THINGS, "$key", REG, r#"{"_vendorThingID":"v","_password":""}"#, 400, "INVALID_INPUT_DATA"),
-    (THINGS, "$key", REG, r#"{"_vendorThingID":"a b","_password":"p"}"#, 400, "INVALID_INPUT_DATA"),
-    (THINGS, "$key", REG, r#"{"_vendorThingID":1,"_password":"p"}"#, 400, "INVALID_INPUT_DATA"),
-    (THINGS, "$key", REG, r#"{"_vendorThingID":"v","_password":"p","_thingType":"a b"}"#, 400, "INVALID_INPUT_DATA"),
-    (THINGS, "$key", REG, r#"{"_vendorThingID":"v","_password":"p","_layoutPosition":"ATTIC"}"#, 400, "INVALID_INPUT_DATA"),
-    (THINGS, "$key", REG, r#"{"_vendorThingID":"v","_password":"p","_numberField1":"x"}"#, 400, "INVALID_INPUT_DATA"),
-    (THINGS, "$key", "text/plain", r#"{"_vendorThingID":"v","_password":"p"}"#, 400, "INVALID_INPUT_DATA"),
-    (THINGS, "$key", REG, r#"{"_vendorThingID":"lamp","_password":"p"}"#, 409, "THING_ALREADY_EXISTS"),
-    (THINGS, "$key", REG, r#"{"_vendorThingID":"v1","_password":"p"}"#, 201, r#"{"_thingID":"*","_vendorThingID":"v1","_layoutPosition":"STANDALONE","_created":"*","_disabled":false}"#),
-    (THINGS, "Bearer $anybody", J, r#"{"_vendorThingID":"v2","_password":"p"}"#, 201, r#"{"_thingID":"*","_vendorThingID":"v2","_layoutPosition":"STANDALONE","_created":"*","_disabled":false}"#),
-    (THINGS, "Bearer $ann", "-", r#"{"_vendorThingID":"v3","_password":"p"}"#, 201, r#"{"_thingID":"*","_vendorThingID":"v3","_layoutPosition":"STANDALONE","_created":"*","_disabled":false}"#),
-    (THINGS, "Bearer $admin", "application/vnd.kii.thingregistrationandauthorizationrequest+JSON;charset=UTF-8", r#"{"_vendorThingID":"v4","_password":"p","_thingType":"CAMERA","freeFormField1":"freeFormValue1","_layoutPosition":"GATEWAY","_other":1}"#, 201, r#"{"_thingID":"*","_accessToken":"*","_vendorThingID":"v4","_thingType":"CAMERA","_layoutPosition":"GATEWAY","_created":"*","_disabled":false,"freeFormField1":"freeFormValue1"}"#),
-    ("GET /api/apps/{APP}/things", "$key", "-", "", 405, "METHOD_NOT_ALLOWED"),
-    ("POST /api/apps/nosuchapp/things", "-", REG, "{}", 404, "APP_NOT_FOUND"),
-    // Reading.
-    (GET, "-", "-", "", 401, "UNAUTHORIZED"),
-    (GET, "$key", "-", "", 401, "UNAUTHORIZED"),
-    (GET, "Bearer nonsense", "-", "", 403, "WRONG_TOKEN"),
-    (GET, "Bearer $stranger", "-", "", 403, "WRONG_TOKEN"),
-    (GET, "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
-    (GET, "Bearer $kettle", "-", "", 401, "UNAUTHORIZED"),
-    (GET, "Bearer $anybody", "-", "", 401, "UNAUTHORIZED"),
-    ("GET /api/apps/{APP}/things/th.nosuch", "Bearer $ann", "-", "", 404, "THING_NOT_FOUND"),
-    ("GET /api/apps/{APP}/things/{FOREIGN}", "Bearer $ann", "-", "", 404, "THING_NOT_FOUND"),
-    ("GET /api/apps/{APP}/things/a%20b", "Bearer $ann", "-", "", 404, "THING_NOT_FOUND"),
-    ("GET /api/apps/{APP}/things/VENDOR_THING_ID:nosuch", "Bearer $ann", "-", "", 404, "THING_NOT_FOUND"),
-    (GET, "Bearer $ann", "-", "", 200, r#"{"_thingID":"{TH}","_vendorThingID":"lamp","_layoutPosition":"STANDALONE","_created":"*","_disabled":false}"#),
-    (GET, "Bearer $lamp", "-", "", 200, r#"{"_thingID":"{TH}","_vendorThingID":"lamp","_layoutPosition":"STANDALONE","_created":"*","_disabled":false}"#),
-    ("GET /api/apps/{APP}/things/vendor_thing_id:lamp", "Bearer $admin", "-", "", 200, r#"{"_thingID":"{TH}","_vendorThingID":"lamp","_layoutPosition":"STANDALONE","_created":"*","_disabled":false}"#),
-    // Changing.
-    (PATCH, "-", UPDATE, "{}", 401, "UNAUTHORIZED"),
-    (PATCH, "Bearer $bob", UPDATE, "{}", 401, "UNAUTHORIZED"),
-    (PATCH, "Bearer $kettle", UPDATE, "{}", 401, "UNAUTHORIZED"),
-    (PATCH, "Bearer $stranger", UPDATE, "{}", 403, "WRONG_TOKEN"),
-    (PATCH, "Bearer $ann", UPDATE, "", 400, "INVALID_JSON"),
-    (PATCH, "Bearer $ann", UPDATE, r#"{"_firmwareVersion":"a/b"}"#, 400, "INVALID_INPUT_DATA"),
-    (PATCH, "Bearer $ann", REG, "{}", 400, "INVALID_INPUT_DATA"),
-    ("PATCH /api/apps/{APP}/things/th.nosuch", "Bearer $ann", UPDATE, "{}", 404, "THING_NOT_FOUND"),
-    (PATCH, "Bearer $ann", UPDATE, r#"{"_vendor":"acme","room":{"floor":2},"gone":true}"#, 204, ""),
-    (PATCH, "Bearer $lamp", J, r#"{"_firmwareVersion":"v1","_stringField1":"any text","_numberField1":7,"gone":null,"_vendorThingID":"another","_thingID":"th.1","_password":"q","_created":1,"_disabled":true}"#, 204, ""),
-    (GET, "Bearer $ann", "-", "", 200, r#"{"_thingID":"{TH}","_vendorThingID":"lamp","_firmwareVersion":"v1","_layoutPosition":"STANDALONE","_created":"*","_disabled":false,"_vendor":"acme","room":{"floor":2},"_stringField1":"any text","_numberField1":7}"#),
-    // The maker's id.
-    ("GET /api/apps/{APP}/things/{TH}/vendor-thing-id", "-", "-", "", 401, "UNAUTHORIZED"),
-    ("GET /api/apps/{APP}/things/{TH}/vendor-thing-id", "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
-    ("GET /api/apps/{APP}/things/th.nosuch/vendor-thing-id", "Bearer $ann", "-", "", 404, "THING_NOT_FOUND"),
-    ("GET /api/apps/{APP}/things/{TH}/vendor-thing-id", "Bearer $ann", "-", "", 200, r#"{"_vendorThingID":"lamp"}"#),
-    ("PUT /api/apps/{APP}/things/{TH}/vendor-thing-id", "Bearer $bob", VENDOR, r#"{"_vendorThingID":"x","_password":"p"}"#, 401, "UNAUTHORIZED"),
-    ("PUT /api/apps/{APP}/things/{TH}/vendor-thing-id", "Bearer $ann", VENDOR, r#"{"_vendorThingID":"x"}"#, 400, "INVALID_INPUT_DATA"),
-    ("PUT /api/apps/{APP}/things/{TH}/vendor-thing-id", "Bearer $ann", VENDOR, r#"{"_password":"p"}"#, 400, "INVALID_INPUT_DATA"),
-    ("PUT /api/apps/{APP}/things/{TH}/vendor-thing-id", "Bearer $ann", VENDOR, r#"{"_vendorThingID":"x","_password":""}"#, 400, "INVALID_INPUT_DATA"),
-    ("PUT /api/apps/{APP}/things/{TH}/vendor-thing-id", "Bearer $ann", VENDOR, r#"{"_vendorThingID":"x y","_password":"p"}"#, 400, "INVALID_INPUT_DATA"),
-    ("PUT /api/apps/{APP}/things/{TH}/vendor-thing-id", "Bearer $ann", VENDOR, r#"{"_vendorThingID":"kettle","_password":"p"}"#, 409, "THING_ALREADY_EXISTS"),
-    ("PUT /api/apps/{APP}/things/th.nosuch/vendor-thing-id", "Bearer $ann", VENDOR, r#"{"_vendorThingID":"x","_password":"p"}"#, 404, "THING_NOT_FOUND"),
-    ("PUT /api/apps/{APP}/things/VENDOR_THING_ID:lamp/vendor-thing-id", "Bearer $ann", VENDOR, r#"{"_vendorThingID":"lamp-2","_password":"new"}"#, 204, ""),
-    ("GET /api/apps/{APP}/things/{TH}/vendor-thing-id", "Bearer $lamp", "-", "", 200, r#"{"_vendorThingID":"lamp-2"}"#),
-    ("POST /api/apps/{APP}/oauth2/token", "-", J, r#"{"username":"VENDOR_THING_ID:lamp","password":"secret of lamp"}"#, 400, "invalid_grant"),
-    ("POST /api/apps/{APP}/oauth2/token", "-", J, r#"{"username":"VENDOR_THING_ID:lamp-2","password":"secret of lamp"}"#, 400, "invalid_grant"),
-    ("POST /api/apps/{APP}/oauth2/token", "-", J, r#"{"username":"VENDOR_THING_ID:lamp-2","password":"new"}"#, 200, r#"{"id":"{TH}","access_token":"*","expires_in":2147483646,"token_type":"bearer"}"#),
-    ("PUT /api/apps/{APP}/things/{TH}/vendor-thing-id", "Bearer $lamp", VENDOR, r#"{"_vendorThingID":"lamp-2","_password":"secret of lamp"}"#, 204, ""),
-    // Owners.
-    ("GET /api/apps/{APP}/things/{TH}/ownership/user:{ann}", "-", "-", "", 401, "UNAUTHORIZED"),
-    ("GET /api/apps/{APP}/things/{TH}/ownership/user:{ann}", "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
-    ("GET /api/apps/{APP}/things/th.nosuch/ownership/user:{ann}", "Bearer $ann", "-", "", 404, "THING_NOT_FOUND"),
-    ("GET /api/apps/{APP}/things/{TH}/ownership/user:{bob}", "Bearer $ann", "-", "", 404, "THING_OWNERSHIP_NOT_FOUND"),
-    ("GET /api/apps/{APP}/things/{TH}/ownership/group:g", "Bearer $ann", "-", "", 404, "THING_OWNERSHIP_NOT_FOUND"),
-    ("GET /api/apps/{APP}/things/{TH}/ownership/{ann}", "Bearer $ann", "-", "", 400, "INVALID_INPUT_DATA"),
-    ("GET /api/apps/{APP}/things/{TH}/ownership/thing:{TH}", "Bearer $ann", "-", "", 400, "INVALID_INPUT_DATA"),
-    ("GET /api/apps/{APP}/things/{TH}/ownership/USER:{ann}", "Bearer $ann", "-", "", 204, ""),
-    ("HEAD /api/apps/{APP}/things/{TH}/ownership/user:{ann}", "Bearer $lamp", "-", "", 204, ""),
-    ("HEAD /api/apps/{APP}/things/{TH}/ownership/user:{bob}", "Bearer $lamp", "-", "", 404, ""),
-    ("PUT /api/apps/{APP}/things/{TH}/ownership/user:{bob}", "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
-    ("PUT /api/apps/{APP}/things/{TH}/ownership/user:{bob}", "Bearer $ann", "-", "", 401, "UNAUTHORIZED"),
-    ("PUT /api/apps/{APP}/things/{TH}/ownership/user:{bob}", "Bearer $anybody", "-", "", 401, "UNAUTHORIZED"),
-    ("PUT /api/apps/{APP}/things/{TH}/ownership/user:nobody", "Bearer $admin", "-", "", 404, "USER_NOT_FOUND"),
-    ("PUT /api/apps/{APP}/things/{TH}/ownership/group:g", "Bearer $admin", "-", "", 404, "GROUP_NOT_FOUND"),
-    ("PUT /api/apps/{APP}/things/th.nosuch/ownership/user:{bob}", "Bearer $admin", "-", "", 404, "THING_NOT_FOUND"),
-    ("PUT /api/apps/{APP}/things/{TH}/ownership/user:{ann}", "Bearer $admin", "-", "", 409, "THING_OWNERSHIP_ALREADY_EXISTS"),
-    ("PUT /api/apps/{APP}/things/VENDOR_THING_ID:lamp-2/ownership/user:{bob}", "Bearer $admin", "-", "", 204, ""),
-    (GET, "Bearer $bob", "-", "", 200, r#"{"_thingID":"{TH}","_vendorThingID":"lamp-2","_firmwareVersion":"v1","_layoutPosition":"STANDALONE","_created":"*","_disabled":false,"_vendor":"acme","room":{"floor":2},"_stringField1":"any text","_numberField1":7}"#),
-    ("DELETE /api/apps/{APP}/things/{TH}/ownership/user:{bob}", "Bearer $kettle", "-", "", 401, "UNAUTHORIZED"),
-    ("DELETE /api/apps/{APP}/things/{TH}/ownership/user:{bob}", "Bearer $lamp", "-", "", 401, "UNAUTHORIZED"),
-    ("DELETE /api/apps/{APP}/things/{TH}/ownership/user:{bob}", "Bearer $ann", "-", "", 204, ""),
-    ("DELETE /api/apps/{APP}/things/{TH}/ownership/user:{bob}", "Bearer $ann", "-", "", 404, "THING_OWNERSHIP_NOT_FOUND"),
-    (GET, "Bearer $bob", "-", "", 401, "UNAUTHORIZED"),
-    ("POST /api/apps/{APP}/things/{TH}/ownership", "-", OWN, r#"{"userID":"{bob}","thingPassword":"p"}"#, 401, "UNAUTHORIZED"),
-    ("POST /api/apps/{APP}/things/{TH}/ownership", "Bearer $ann", OWN, r#"{"userID":"{bob}","thingPassword":"secret of lamp"}"#, 401, "UNAUTHORIZED"),
-    ("POST /api/apps/{APP}/things/{TH}/ownership", "Bearer $bob", OWN, r#"{"userID":"{bob}","thingPassword":"wrong"}"#, 401, "WRONG_PASSWORD"),
-    ("POST /api/apps/{APP}/things/{TH}/ownership", "Bearer $bob", OWN, r#"{"userID":"{bob}"}"#, 400, "INVALID_INPUT_DATA"),
-    ("POST /api/apps/{APP}/things/{TH}/ownership", "Bearer $bob", OWN, r#"{"thingPassword":"secret of lamp"}"#, 400, "INVALID_INPUT_DATA"),
-    ("POST /api/apps/{APP}/things/{TH}/ownership", "Bearer $bob", OWN, r#"{"userID":"{bob}","groupID":"g","thingPassword":"secret of lamp"}"#, 400, "INVALID_INPUT_DATA"),
-    ("POST /api/apps/{APP}/things/{TH}/ownership", "Bearer $bob", OWN, r#"{"groupID":"g","thingPassword":"secret of lamp"}"#, 404, "GROUP_NOT_FOUND"),
-    ("POST /api/apps/{APP}/things/th.nosuch/ownership", "Bearer $bob", OWN, r#"{"userID":"{bob}","thingPassword":"secret of lamp"}"#, 404, "THING_NOT_FOUND"),
-    ("POST /api/apps/{APP}/things/{TH}/ownership", "Bearer $admin", OWN, r#"{"userID":"nobody"}"#, 404, "USER_NOT_FOUND"),
-    ("POST /api/apps/{APP}/things/{TH}/ownership", "Bearer $bob", OWN, r#"{"userID":"{bob}","thingPassword":"secret of lamp"}"#, 204, ""),
-    ("POST /api/apps/{APP}/things/{TH}/ownership", "Bearer $bob", OWN, r#"{"userID":"{bob}","thingPassword":"secret of lamp"}"#, 409, "THING_OWNERSHIP_ALREADY_EXISTS"),
-    ("POST /api/apps/{APP}/things/VENDOR_THING_ID:kettle/ownership", "Bearer $admin", OWN, r#"{"userID":"{ann}"}"#, 204, ""),
-    // What somebody owns.
-    ("POST /api/apps/{APP}/things/query", "-", QUERY, r#"{"thingQuery":{"clause":{"type":"contains","field":"userOwners","value":"{ann}"}}}"#, 401, "UNAUTHORIZED"),
-    ("POST /api/apps/{APP}/things/query", "Bearer $bob", QUERY, r#"{"thingQuery":{"clause":{"type":"contains","field":"userOwners","value":"{ann}"}}}"#, 401, "UNAUTHORIZED"),
-    ("POST /api/apps/{APP}/things/query", "Bearer $lamp", QUERY, r#"{"thingQuery":{"clause":{"type":"contains","field":"userOwners","value":"{ann}"}}}"#, 401, "UNAUTHORIZED"),
-    ("POST /api/apps/{APP}/things/query", "Bearer $ann", QUERY, "{}", 400, "INVALID_INPUT_DATA"),
-    ("POST /api/apps/{APP}/things/query", "Bearer $ann", QUERY, r#"{"thingQuery":{"clause":{"type":"all"}}}"#, 400, "QUERY_NOT_SUPPORTED"),
-    ("POST /api/apps/{APP}/things/query", "Bearer $ann", QUERY, r#"{"bestEffortLimit":-1,"thingQuery":{"clause":{"type":"contains","field":"userOwners","value":"{ann}"}}}"#, 400, "INVALID_INPUT_DATA"),
-    ("POST /api/apps/{APP}/things/query", "Bearer $ann", QUERY, r#"{"paginationKey":"_","thingQuery":{"clause":{"type":"contains","field":"userOwners","value":"{ann}"}}}"#, 400, "INVALID_INPUT_DATA"),
-    ("POST /api/apps/{APP}/things/query", "Bearer $ann", QUERY, r#"{"thingQuery":{"clause":{"type":"contains","field":"groupOwners","value":"g"}}}"#, 200, r#"{"results":[]}"#),
-    ("POST /api/apps/{APP}/things/query", "Bearer $ann", QUERY, r#"{"bestEffortLimit":1,"thingQuery":{"clause":{"type":"contains","field":"userOwners","value":"{ann}"}}}"#, 200, r#"{"results":["*"],"nextPaginationKey":"*"}"#),
-    ("POST /api/apps/{APP}/things/query", "Bearer $admin", QUERY, r#"{"thingQuery":{"clause":{"type":"contains","field":"userOwners","value":"{ann}"}}}"#, 200, r#"{"results":["*","*"]}"#),
-    ("POST /api/apps/{APP}/things/query", "Bearer $ann", QUERY, r#"{"thingQuery":{"clause":{"type":"and","clauses":[{"type":"eq","field":"_thingType","value":"none"},{"type":"contains","field":"userOwners","value":"{ann}"}]}}}"#, 200, r#"{"results":[]}"#),
-];
-
-#[tokio::test]
-async fn every_case_has_its_answer() {
-    let world = World::start().await;
-    world.names.run(world.http(), CASES).await;
-    world.served.stop().await;
-}
 
 #[tokio::test]
 async fn a_registered_thing_is_where_its_location_says_and_its_token_is_its_own() {

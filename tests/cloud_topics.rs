@@ -9,61 +9,6 @@ use cloud_support::APP;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn topics_are_made_listed_and_removed_in_each_scope() {
-    let world = World::start().await;
-    let World { ann, bob, lamp, admin, .. } = &world;
-    let of_lamp = format!("things/{}/topics/news", lamp.id);
-    for (path, who, expected) in [
-        ("topics/news", ann, "401 UNAUTHORIZED"),
-        ("topics/news", lamp, "401 UNAUTHORIZED"),
-        ("topics/news", admin, "204"),
-        ("topics/news", admin, "409 TOPIC_ALREADY_EXISTS"),
-        ("users/me/topics/news", ann, "204"),
-        ("users/me/topics/news", admin, "401 UNAUTHORIZED"),
-        (&of_lamp, bob, "401 UNAUTHORIZED"),
-        (&of_lamp, lamp, "204"),
-        (&of_lamp, ann, "409 TOPIC_ALREADY_EXISTS"),
-        ("users/me/topics/n%20ews", ann, "400 INVALID_INPUT_DATA"),
-        ("users/me/topics/n.ews", ann, "400 INVALID_INPUT_DATA"),
-    ] {
-        assert_eq!(code(&world.call("PUT", path, who, "").await), expected, "PUT {path} as {}", who.name);
-    }
-    for (path, who, expected) in [
-        ("topics/news", ann, "204"),
-        ("topics/olds", ann, "404 TOPIC_NOT_FOUND"),
-        (of_lamp.as_str(), ann, "204"),
-        (&of_lamp, bob, "401 UNAUTHORIZED"),
-    ] {
-        assert_eq!(code(&world.call("GET", path, who, "").await), expected, "GET {path} as {}", who.name);
-        assert_eq!(world.call("HEAD", path, who, "").await.status.to_string(), expected[..3]);
-    }
-    let list = world.call("GET", "users/me/topics", ann, "").await;
-    assert_eq!(list.body, "{\n  \"topics\" : [ {\n    \"topicID\" : \"news\"\n  } ]\n}");
-    let subscription = format!("{of_lamp}/push/subscriptions/things/{}", lamp.id);
-    for (method, path, who, expected) in [
-        ("GET", subscription.as_str(), lamp, "404 PUSH_SUBSCRIPTION_NOT_FOUND"),
-        ("PUT", &subscription, lamp, "204"),
-        ("PUT", &subscription, lamp, "409 PUSH_SUBSCRIPTION_ALREADY_EXISTS"),
-        ("GET", &subscription, ann, "204"),
-        ("DELETE", &subscription, lamp, "204"),
-        ("DELETE", &subscription, lamp, "404 PUSH_SUBSCRIPTION_NOT_FOUND"),
-        ("POST", &format!("{of_lamp}/push/subscriptions/things"), lamp, "204"),
-        ("POST", "topics/news/push/subscriptions/users", ann, "204"),
-        ("POST", "topics/olds/push/subscriptions/users", ann, "404 TOPIC_NOT_FOUND"),
-        ("DELETE", "topics/news", ann, "401 UNAUTHORIZED"),
-        ("DELETE", "topics/news", admin, "204"),
-        ("DELETE", "topics/news", admin, "404 TOPIC_NOT_FOUND"),
-        ("DELETE", &of_lamp, ann, "204"),
-        ("PUT", &of_lamp, ann, "204"),
-        // The subscription went with the topic.
-        ("GET", &subscription, lamp, "404 PUSH_SUBSCRIPTION_NOT_FOUND"),
-    ] {
-        assert_eq!(code(&world.call(method, path, who, "").await), expected, "{method} {path} as {}", who.name);
-    }
-    world.stop().await;
-}
-
-#[tokio::test]
 async fn a_list_of_topics_is_paged() {
     let world = World::start().await;
     let ann = &world.ann;

@@ -1,4 +1,5 @@
-//! Triggers as their users see them: one table of cases over both roads, and the flows that need more than one request.
+//! Triggers as their users see them: what may be posted, and the flows that need more than one request. Other single requests
+//! are in `rest_table`.
 #![cfg(feature = "cloud")]
 
 mod cloud_support;
@@ -204,116 +205,6 @@ async fn every_post_has_its_answer_over_both_roads() {
                 check(&read, 200, "", &body);
             }
         }
-    }
-    world.served.stop().await;
-}
-
-/// Method, path below the lamp, token, body, status, errorCode; in their order.
-const OTHERS: &[(&str, &str, &str, &str, u16, &str)] = &[
-    ("GET", "triggers/{T}", "$ann", "", 200, ""),
-    ("GET", "triggers/{T}", "$lamp", "", 200, ""),
-    ("GET", "triggers/{T}", "$bob", "", 401, "UNAUTHORIZED"),
-    ("GET", "triggers/{T}", "$stranger", "", 403, "WRONG_TOKEN"),
-    ("GET", "triggers/{T}", "nonsense", "", 403, "WRONG_TOKEN"),
-    ("GET", "triggers/nosuch", "$ann", "", 404, "TRIGGER_NOT_FOUND"),
-    ("GET", "triggers/%20", "$ann", "", 404, "TRIGGER_NOT_FOUND"),
-    ("GET", "triggers", "$lamp", "", 200, ""),
-    ("GET", "triggers?bestEffortLimit=0", "$ann", "", 400, "INVALID_INPUT_DATA"),
-    ("GET", "triggers?bestEffortLimit=x", "$ann", "", 400, "INVALID_INPUT_DATA"),
-    ("GET", "triggers?paginationKey=x", "$ann", "", 400, "INVALID_INPUT_DATA"),
-    ("GET", "triggers?bestEffortLimit=9999&unknown=1", "$ann", "", 200, ""),
-    ("GET", "triggers", "$bob", "", 401, "UNAUTHORIZED"),
-    ("PUT", "triggers", "$ann", "{}", 405, "METHOD_NOT_ALLOWED"),
-    ("POST", "triggers/{T}", "$ann", "{}", 405, "METHOD_NOT_ALLOWED"),
-    (
-        "POST",
-        "triggers",
-        "$bob",
-        r#"{"serverCode":{"endpoint":"f"},"predicate":{"eventSource":"SCHEDULE","schedule":"0 * * * *"}}"#,
-        401,
-        "UNAUTHORIZED",
-    ),
-    ("PATCH", "triggers/{T}", "$ann", "{}", 204, ""),
-    ("PATCH", "triggers/{T}", "$ann", r#"{"triggersWhat":"COMMAND"}"#, 204, ""),
-    ("PATCH", "triggers/{T}", "$ann", r#"{"title":"t"}"#, 204, ""),
-    ("PATCH", "triggers/{T}", "$ann", r#"{"predicate":{"eventSource":"SCHEDULE","schedule":"1 * * * *"}}"#, 204, ""),
-    ("PATCH", "triggers/{T}", "$lamp", r#"{"description":"d","metadata":{}}"#, 204, ""),
-    ("PATCH", "triggers/{T}", "$ann", "", 400, "INVALID_JSON"),
-    ("PATCH", "triggers/{T}", "$ann", "[]", 400, "WRONG_TRIGGER"),
-    ("PATCH", "triggers/{T}", "$ann", r#"{"title":1}"#, 400, "WRONG_TRIGGER"),
-    ("PATCH", "triggers/{T}", "$ann", r#"{"command":{}}"#, 400, "WRONG_TRIGGER"),
-    ("PATCH", "triggers/{T}", "$ann", r#"{"triggersWhat":"SERVER_CODE"}"#, 400, "WRONG_TRIGGER"),
-    ("PATCH", "triggers/{T}", "$ann", r#"{"triggersWhat":"BOTH"}"#, 400, "WRONG_TRIGGER"),
-    (
-        "PATCH",
-        "triggers/{T}",
-        "$ann",
-        r#"{"predicate":{"eventSource":"SCHEDULE","schedule":"x"}}"#,
-        400,
-        "WRONG_PREDICATE",
-    ),
-    (
-        "PATCH",
-        "triggers/{T}",
-        "$ann",
-        r#"{"predicate":{"eventSource":"SCHEDULE_ONCE","scheduleAt":1}}"#,
-        400,
-        "WRONG_PREDICATE",
-    ),
-    ("PATCH", "triggers/nosuch", "$ann", "{}", 404, "TRIGGER_NOT_FOUND"),
-    ("PATCH", "triggers/%20", "$ann", "{}", 404, "TRIGGER_NOT_FOUND"),
-    ("PATCH", "triggers/{T}", "$bob", "{}", 401, "UNAUTHORIZED"),
-    // In Ann's name the lamp itself may not.
-    (
-        "PATCH",
-        "triggers/{T}",
-        "$lamp",
-        r#"{"command":{"issuer":"user:{ann}","schema":"S","schemaVersion":1,"actions":[{"on":{}}]}}"#,
-        401,
-        "UNAUTHORIZED",
-    ),
-    // Nor command the fan, which Ann may.
-    (
-        "PATCH",
-        "triggers/{T}",
-        "$lamp",
-        r#"{"command":{"issuer":"thing:{LAMP}","target":"thing:{FAN}","schema":"S","schemaVersion":1,"actions":[{"on":{}}]}}"#,
-        401,
-        "UNAUTHORIZED",
-    ),
-    ("PUT", "triggers/{T}/disable", "$bob", "", 401, "UNAUTHORIZED"),
-    ("PUT", "triggers/{T}/disable", "$ann", "", 204, ""),
-    ("PUT", "triggers/{T}/disable", "$lamp", "", 204, ""),
-    ("PUT", "triggers/nosuch/disable", "$ann", "", 404, "TRIGGER_NOT_FOUND"),
-    ("PUT", "triggers/{T}/enable", "$bob", "", 401, "UNAUTHORIZED"),
-    ("PUT", "triggers/{T}/enable", "$ann", "", 204, ""),
-    ("PUT", "triggers/{T}/enable", "$lamp", "", 204, ""),
-    ("PUT", "triggers/nosuch/enable", "$ann", "", 404, "TRIGGER_NOT_FOUND"),
-    ("GET", "triggers/{T}/enable", "$ann", "", 405, "METHOD_NOT_ALLOWED"),
-    ("GET", "triggers/{T}/results/server-code", "$ann", "", 200, ""),
-    ("GET", "triggers/{T}/results/server-code", "$bob", "", 401, "UNAUTHORIZED"),
-    ("GET", "triggers/{T}/results/server-code?bestEffortLimit=-1", "$ann", "", 400, "INVALID_INPUT_DATA"),
-    ("GET", "triggers/nosuch/results/server-code", "$ann", "", 404, "TRIGGER_NOT_FOUND"),
-    ("GET", "triggers/{T}/results", "$ann", "", 404, "PATH_NOT_FOUND"),
-    ("DELETE", "triggers/{T}", "$bob", "", 401, "UNAUTHORIZED"),
-    ("DELETE", "triggers/nosuch", "$ann", "", 404, "TRIGGER_NOT_FOUND"),
-    ("DELETE", "triggers/{T}", "$ann", "", 204, ""),
-    ("DELETE", "triggers/{T}", "$ann", "", 404, "TRIGGER_NOT_FOUND"),
-    ("GET", "triggers/{T}", "$ann", "", 404, "TRIGGER_NOT_FOUND"),
-];
-
-#[tokio::test]
-async fn everything_else_has_its_answer_over_both_roads() {
-    let world = World::start(|_| {}).await;
-    for road in &world.roads {
-        let id = world.make(&when(r#"{"eventSource":"SCHEDULE","schedule":"0 * * * *"}"#)).await;
-        for (method, path, token, body, status, code) in OTHERS {
-            let answer = world.call(road, method, &path.replace("{T}", &id), token, body).await;
-            check(&answer, *status, code, &format!("{method} {path} as {token} with {body}"));
-        }
-        let target = "/thing-if/apps/{APP}/targets/thing:nosuch/triggers".replace("{APP}", APP);
-        let answer = road.call("GET", &target, &world.fill("$ann"), "").await;
-        check(&answer, 404, "TARGET_NOT_FOUND", "no such thing");
     }
     world.served.stop().await;
 }

@@ -96,19 +96,27 @@ struct LogIn {
 
 async fn log_in(State(admin): State<Admin>, Form(given): Form<LogIn>) -> Response {
     let password = Secret::new(given.password);
-    let Ok(_place) = admin.0.waiting_logins.try_acquire() else {
+    let Ok(place) = admin.0.waiting_logins.clone().try_acquire_owned() else {
         return (StatusCode::TOO_MANY_REQUESTS, login_page(Some("Too many try to log in. Wait a moment.")))
             .into_response();
     };
-    let turn = admin.0.login.lock().await;
-    if admin.accepts(password).await
+    // In a task of its own: whoever hangs up, so as not to wait, makes the next one wait all the same.
+    let judge = admin.clone();
+    let judged = tokio::spawn(async move {
+        let _place = place;
+        let _turn = judge.0.login.lock().await;
+        let is_right = judge.accepts(password).await;
+        if !is_right {
+            tracing::warn!("a login to the admin page failed");
+            tokio::time::sleep(PENALTY).await;
+        }
+        is_right
+    });
+    if judged.await.unwrap_or(false)
         && let Some(cookie) = admin.0.sessions.begin(Instant::now())
     {
         return ([(SET_COOKIE, cookie)], Redirect::to("/")).into_response();
     }
-    tokio::time::sleep(PENALTY).await;
-    drop(turn);
-    tracing::warn!("a login to the admin page failed");
     (StatusCode::FORBIDDEN, login_page(Some("The password is wrong."))).into_response()
 }
 
@@ -131,7 +139,32 @@ pub(super) async fn log_out(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
     use super::*;
+    use crate::admin::Access;
+    use crate::admin::password::{self, Password};
+    use crate::cloud::{Cloud, Options};
+    use crate::edge::Registry;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hangs_up_makes_the_next_one_wait_all_the_same() {
+        let cloud = Cloud::open(Options::default(), Arc::new(Registry::new())).expect("opens");
+        let hash = password::hash(&"swordfish".into()).expect("long enough");
+        let access = Access { token: None, password: Some(Password::Hash(hash)) };
+        let admin = Admin::new(cloud, Registry::new(), SystemTime::now(), access);
+        let log_in = |password: &str| log_in(State(admin.clone()), Form(LogIn { password: password.to_owned() }));
+        let hasty = tokio::spawn(log_in("wrong"));
+        while admin.0.login.try_lock().is_ok() {
+            tokio::task::yield_now().await;
+        }
+        hasty.abort();
+        assert!(hasty.await.expect_err("hung up").is_cancelled());
+        let began = tokio::time::Instant::now();
+        assert_eq!(log_in("swordfish").await.status(), StatusCode::SEE_OTHER);
+        assert!(began.elapsed() >= PENALTY, "{:?}", began.elapsed());
+    }
 
     #[test]
     fn forms_of_other_sites_are_known_by_their_origin() {

@@ -45,6 +45,8 @@ impl Collector for Numbers {
         let encoder = &mut encoder;
         self.about_the_process(encoder)?;
         self.about_connections(encoder)?;
+        self.about_pushes(encoder)?;
+        self.about_triggers(encoder)?;
         self.about_operations(encoder)?;
         self.about_the_store(encoder)?;
         let logins = self.cloud.logins();
@@ -90,13 +92,6 @@ impl Numbers {
         let outgoing = self.registry.outgoing_bytes();
         gauge(encoder, "thingif_edge_outgoing_bytes", "Bytes of answers and pushes that wait to leave", outgoing)?;
         let counted = self.registry.metrics();
-        counter(encoder, "thingif_pushes_sent", "Pushes queued for a connection", counted.pushes)?;
-        counter(
-            encoder,
-            "thingif_pushes_dropped",
-            "Pushes dropped for a slow or ended connection",
-            counted.pushes_dropped,
-        )?;
         let mut events = encoder.encode_descriptor(
             "thingif_edge_events",
             "What the edge accepts, refuses, drops and ends: the fields of thingif::edge::Metrics",
@@ -104,6 +99,51 @@ impl Numbers {
             MetricType::Counter,
         )?;
         for (event, count) in counted.iter() {
+            add(&mut events.encode_family(&[("event", event)])?, count)?;
+        }
+        Ok(())
+    }
+
+    fn about_pushes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (pushes, at_the_edge) = (self.cloud.pushes(), self.registry.metrics());
+        counter(encoder, "thingif_pushes_sent", "Pushes queued for a connection that has subscribed", pushes.queued)?;
+        let mut dropped = encoder.encode_descriptor(
+            "thingif_pushes_dropped",
+            "Pushes dropped, by cause: not_connected, not_subscribed, overloaded (the connection's queue was full), or abandoned (sent, \
+             and the connection ended before it took them)",
+            None,
+            MetricType::Counter,
+        )?;
+        for (cause, count) in [
+            ("not_connected", pushes.not_connected),
+            ("not_subscribed", pushes.not_subscribed),
+            ("overloaded", pushes.overloaded),
+            ("abandoned", at_the_edge.pushes_abandoned),
+        ] {
+            add(&mut dropped.encode_family(&[("cause", cause)])?, count)?;
+        }
+        counter(
+            encoder,
+            "thingif_publications_dropped",
+            "Changes and messages whose recipients were not told: too many waited, or the store failed",
+            pushes.publications_dropped,
+        )
+    }
+
+    fn about_triggers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let counts = self.cloud.trigger_counts();
+        let mut events = encoder.encode_descriptor(
+            "thingif_trigger_events",
+            "What became of triggers: the fields of thingif::cloud::TriggerCounts",
+            None,
+            MetricType::Counter,
+        )?;
+        for (event, count) in [
+            ("fired", counts.fired),
+            ("suppressed", counts.suppressed),
+            ("missed", counts.missed),
+            ("switched_off", counts.switched_off),
+        ] {
             add(&mut events.encode_family(&[("event", event)])?, count)?;
         }
         Ok(())

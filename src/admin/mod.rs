@@ -47,7 +47,7 @@ struct Inner {
     sessions: Sessions,
     /// Held by the one login that is looked at.
     login: tokio::sync::Mutex<()>,
-    waiting_logins: Semaphore,
+    waiting_logins: Arc<Semaphore>,
     viewers: Arc<Semaphore>,
     /// Becomes true when the service ends, and with it what would go on for ever.
     ending: watch::Sender<bool>,
@@ -74,7 +74,7 @@ impl Admin {
             password,
             sessions: Sessions::default(),
             login: tokio::sync::Mutex::default(),
-            waiting_logins: Semaphore::new(login::MAX_WAITING),
+            waiting_logins: Arc::new(Semaphore::new(login::MAX_WAITING)),
             viewers: Arc::new(Semaphore::new(tail::MAX_VIEWERS)),
             ending: watch::Sender::new(false),
         }))

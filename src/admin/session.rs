@@ -40,7 +40,7 @@ impl Sessions {
             sessions.remove(&oldest);
         }
         sessions.insert(key(id.expose()), (Session { form_token }, now));
-        cookie(id.expose(), IDLE.as_secs())
+        cookie(id.expose(), "")
     }
 
     /// The session that the request's cookie stands for.
@@ -57,7 +57,7 @@ impl Sessions {
         if let Some(id) = cookie_of(headers) {
             self.sweep(now).remove(&key(id));
         }
-        cookie("", 0)
+        cookie("", "; Max-Age=0")
     }
 
     // Nothing panics while it holds the lock, so a poisoned lock holds a whole map.
@@ -86,8 +86,9 @@ fn key(id: &str) -> [u8; 32] {
     Sha256::digest(id.as_bytes()).into()
 }
 
-fn cookie(id: &str, seconds: u64) -> Option<HeaderValue> {
-    let text = format!("{COOKIE_NAME}={id}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}");
+/// The browser keeps it until it is closed: when the session ends, here is known who uses it.
+fn cookie(id: &str, more: &str) -> Option<HeaderValue> {
+    let text = format!("{COOKIE_NAME}={id}; Path=/; HttpOnly; SameSite=Strict{more}");
     let mut value = HeaderValue::try_from(text).ok()?;
     value.set_sensitive(true);
     Some(value)
@@ -115,6 +116,7 @@ mod tests {
         for flag in ["HttpOnly", "SameSite=Strict", "Path=/"] {
             assert!(cookie.to_str().expect("ASCII").contains(flag), "{flag}");
         }
+        assert!(!cookie.to_str().expect("ASCII").contains("Max-Age"), "the browser would end a session in use");
         let headers = sent(&cookie);
         let session = sessions.of(&headers, start + IDLE - Duration::from_secs(1)).expect("there");
         assert!(session.accepts(session.form_token.expose()) && !session.accepts(""));

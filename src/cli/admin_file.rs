@@ -44,6 +44,17 @@ impl AdminFile {
         Ok(Self { path, token })
     }
 
+    /// Removes what a process that was killed has left in `directory`: it says where nobody listens, or by now somebody else.
+    pub(crate) fn remove_left(directory: &Path) -> Result<(), Failure> {
+        let path = directory.join(NAME);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Failure::other(format_args!("cannot remove {}: {error}", path.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where the service that uses `directory` is to be asked, and with which token.
     pub(crate) fn read(directory: &Path) -> Result<(SocketAddr, Secret<String>), Failure> {
         let path = directory.join(NAME);

@@ -51,6 +51,23 @@ impl AppArg {
     }
 }
 
+/// Those that were named, and those of a file. None may be there twice.
+pub(crate) fn read_all(named: &[AppArg], file: Option<&Path>) -> Result<Vec<(AppId, Secret<String>)>, Failure> {
+    let mut apps = match file {
+        Some(file) => read_file(file)?,
+        None => Vec::new(),
+    };
+    for app in named {
+        apps.push((app.id.clone(), app.key(None)?));
+    }
+    let mut ids: Vec<_> = apps.iter().map(|(id, _)| id).collect();
+    ids.sort();
+    match ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Failure::usage(format_args!("app {} is given twice", pair[0]))),
+        None => Ok(apps),
+    }
+}
+
 /// Applications from a file: one `ID:KEY` a line; empty lines and lines that begin with `#` are skipped.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<(AppId, Secret<String>)>, Failure> {
     let shown = path.display().to_string();

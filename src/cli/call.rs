@@ -26,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Call the API as an onboarded thing.
 ///
-/// If `thingif listen` runs with the same credential, the call goes through its connection; otherwise this connects by itself,
+/// If `thingif listen` or `thingif proxy` runs with the same credential, the call goes through its connection; otherwise this connects by itself,
 /// and nobody else may be connected as this thing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

@@ -56,14 +56,15 @@ fn flags(serve: &Command, given: &ArgMatches, file: &Path) -> Result<Vec<OsStrin
         };
         for value in values {
             let text = match value {
-                Value::String(text) => text.clone(),
-                Value::Integer(number) => number.to_string(),
-                Value::Float(number) => number.to_string(),
                 Value::Boolean(true) if !flag.get_action().takes_values() => {
                     flags.push(format!("--{name}").into());
                     continue;
                 }
                 Value::Boolean(false) if !flag.get_action().takes_values() => continue,
+                _ if !flag.get_action().takes_values() => return Err(wrong("true or false")),
+                Value::String(text) => text.clone(),
+                Value::Integer(number) => number.to_string(),
+                Value::Float(number) => number.to_string(),
                 _ => return Err(wrong("a text or a number")),
             };
             flags.push(format!("--{name}={text}").into());
@@ -117,6 +118,8 @@ mod tests {
             ("config = \"x\"", "there is no setting \"config\""),
             ("http = [\"hunter2\"]", "http is not one value"),
             ("app = [[\"hunter2\"]]", "app is not a text or a number"),
+            ("name-push-target = 1", "name-push-target is not true or false"),
+            ("http = true", "http is not a text or a number"),
             ("http = \"off\"\napp = \"hunter2", "line 2: "),
             ("http = off", "line 1: "),
         ] {

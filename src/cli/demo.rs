@@ -127,7 +127,10 @@ impl Demo {
             advertise: sockets.advertise(None),
             ..cloud::Options::default()
         };
-        let server = Server::open(options, sockets, tls.as_ref().map(ServerTls::configs)).await?;
+        let mut server = Server::open(options, sockets, None).await?;
+        if let Some(tls) = &tls {
+            server.set_tls(tls.configs());
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(server.run(async move { drop(stopped.await) }));
         narrator.timing("cloud and broker are up");

@@ -1,27 +1,23 @@
 //! `thingif listen`: stay connected as a thing, print its pushes, run a program for its commands, serve `call`.
 
-use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::cli::call_failure::{CallFailure, Fate};
+use crate::bridge::proxy::Proxy;
 use crate::cli::connection_lock::{self, ConnectionLock, LOCK_PATIENCE, Taken};
 use crate::cli::credential_file::CredentialArgs;
-use crate::cli::credential_vault::CredentialVault;
 use crate::cli::exec::Exec;
 use crate::cli::exit::Failure;
+use crate::cli::held::{self, Ending, Held};
 use crate::cli::route_args::RouteArgs;
 use crate::cli::thing_args::ThingArgs;
-use crate::cli::{duration_arg, local_socket, output, session};
-use crate::client::causes::with_causes;
+use crate::cli::{duration_arg, output, session};
 use crate::client::commands::{self, CommandEvent, CommandEvents, Commands, FileJournal};
-use crate::client::{self, Client, Connection, Notice, Notices, Push, Pushes};
+use crate::client::{Client, Connection, Notices, Push, Pushes};
 
 /// Stay connected as a thing and print its pushes, one JSON value a line.
 ///
@@ -68,50 +64,53 @@ impl Listen {
     pub(crate) async fn run(&self) -> Result<(), Failure> {
         let file = self.credentials.path()?;
         let (config, settings) = session::resume_or_onboard(&file, &self.thing, &self.route)?;
-        let stop = stop_signal()?;
+        let stop = held::stop_signal()?;
         tokio::pin!(stop);
         let lock = match connection_lock::take(&file, Instant::now() + LOCK_PATIENCE).await? {
             Taken::Lock(lock) => lock,
             Taken::Served(_, holder) => return Err(connection_lock::busy(&file, holder)),
         };
-        let transport = session::transport(&settings.route, &self.route)?;
-        let vault = CredentialVault::new(&file, settings.clone());
-        let connected = tokio::select! {
-            connected = client::connect_with(config.clone(), transport, vault) => connected,
+        let held = tokio::select! {
+            held = Held::connect(&file, &config, &settings, &self.route, lock) => held?,
             () = &mut stop => return Ok(()),
         };
-        let (client, pushes, mut connection) = match connected {
-            Ok(connected) => connected,
-            Err(error) => return Err(session::explain(&error, &config, &settings.route).await),
-        };
-        let socket = local_socket::bind(lock.socket()).map_err(|error| {
-            Failure::other(format_args!("cannot listen on {}: {error}", lock.socket().display()))
-                .advise("A Unix socket's path has at most 107 bytes: choose a shorter --credentials.")
-        })?;
+        let Held { client, pushes, mut connection, lock, socket } = held;
+        let local =
+            Proxy::new(client.clone()).map_err(|error| Failure::other(format_args!("no random numbers: {error}")))?;
         let notices = connection.notices();
         let obedience = self.obedience(&client, &mut connection, &lock)?;
         let mut connection = tokio::spawn(connection.run());
         eprintln!("thingif: connected as {}", client.credential().thing_id);
+        let ending = Ending::new();
+        let serving = local.serve_unix(socket, ending.begun());
+        tokio::pin!(serving);
         let ended = tokio::select! {
             ended = &mut connection => return match ended {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(session::explain(&error, &config, &settings.route).await),
                 Err(error) => Err(Failure::other(format_args!("the connection's task ended: {error}"))),
             },
-            never = follow(notices) => match never {},
-            ended = self.receive(pushes, obedience) => ended,
-            never = local_socket::serve(socket, through(&client)) => match never {},
-            () = &mut stop => Ok(()),
+            never = held::follow(notices, |notice| local.notice(notice)) => match never {},
+            ended = self.receive(pushes, obedience, &local) => ended,
+            () = &mut serving => Ok(()),
+            () = &mut stop => {
+                // Whoever goes through this process gets the answers that are under way.
+                ending.begin();
+                serving.await;
+                Ok(())
+            }
         };
         client.close().await;
         ended
     }
 
     /// Prints pushes as they come, and carries commands out beside, one after the other.
-    async fn receive(&self, pushes: Pushes, obedience: Option<Obedience>) -> Result<(), Failure> {
+    async fn receive(&self, pushes: Pushes, obedience: Option<Obedience>, local: &Proxy) -> Result<(), Failure> {
         let (failed, failure) = oneshot::channel();
         let mut failed = Some(failed);
+        let local = local.clone();
         let show = move |push: &Push| {
+            local.push(push);
             if let Err(error) = print(push)
                 && let Some(failed) = failed.take()
             {
@@ -212,59 +211,4 @@ fn as_json(payload: &Bytes) -> String {
         Ok(value) => value.to_string(),
         Err(_) => serde_json::Value::from(String::from_utf8_lossy(payload)).to_string(),
     }
-}
-
-/// What the local socket does with a call.
-fn through(
-    client: &Client,
-) -> impl Fn(
-    http::Request<Bytes>,
-    Duration,
-) -> crate::transport::BoxFuture<'static, Result<http::Response<Bytes>, CallFailure>>
-+ Clone
-+ Send
-+ Sync
-+ 'static
-+ use<> {
-    let client = Arc::new(client.clone());
-    move |request, max_time| {
-        let client = Arc::clone(&client);
-        Box::pin(async move {
-            if !request.uri().path().starts_with("/thing-if/apps/") {
-                return Err(CallFailure::new(Fate::Invalid, "the path does not begin with /thing-if/apps/"));
-            }
-            client.send_within(request, max_time).await.map_err(CallFailure::from)
-        })
-    }
-}
-
-/// Says what happens to the connection. The vault says itself what it stores.
-async fn follow(mut notices: client::Notices) -> Infallible {
-    let mut lost = false;
-    while let Some(notice) = notices.next().await {
-        match notice {
-            Notice::Waiting { cause, pause, .. } => {
-                lost = true;
-                eprintln!("thingif: {}; trying again in {:.1} s", with_causes(&*cause), pause.as_secs_f64());
-            }
-            Notice::Ready { .. } if lost => {
-                lost = false;
-                eprintln!("thingif: connected again");
-            }
-            other => tracing::info!(notice = ?other),
-        }
-    }
-    std::future::pending().await
-}
-
-/// Resolves when the process is asked to end.
-fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
-    let install = |kind| signal(kind).map_err(|error| Failure::other(format_args!("cannot wait for signals: {error}")));
-    let (mut terminate, mut interrupt) = (install(SignalKind::terminate())?, install(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

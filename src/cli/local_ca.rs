@@ -114,7 +114,8 @@ fn valid_for(parameters: &mut CertificateParams, days: u32) {
 pub(crate) fn names(addresses: &[IpAddr], extra: Option<&str>) -> Vec<String> {
     let mut names = vec![String::from("localhost"), String::from("127.0.0.1"), String::from("::1")];
     names.extend(addresses.iter().filter(|address| !address.is_unspecified()).map(IpAddr::to_string));
-    names.extend(fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned()));
+    // Asked of the system itself: a sandboxed service need not have a /proc/sys.
+    names.extend(rustix::system::uname().nodename().to_str().ok().map(str::to_owned));
     names.extend(extra.map(str::to_owned));
     names.retain(|name| !name.is_empty());
     names.sort();
@@ -144,6 +145,12 @@ mod tests {
         let error = LocalCa::open(dir.path()).err().expect("refused").to_string();
         assert!(error.contains("--tls-cert"), "{error}");
         assert_eq!(fs::read(dir.path().join("ca.key")).expect("read"), b"not a key");
+    }
+
+    #[test]
+    fn this_machine_is_named() {
+        let name = fs::read_to_string("/proc/sys/kernel/hostname").expect("Linux");
+        assert!(names(&[], None).contains(&name.trim().to_owned()), "{name}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod advertise_arg;
 mod app;
 mod app_args;
 mod backup;
+mod bridge;
 mod call;
 mod call_failure;
 mod config_file;
@@ -23,7 +24,9 @@ mod encode;
 mod exec;
 mod exit;
 mod forget;
+mod held;
 mod http1;
+mod limits;
 mod listen;
 mod listen_address;
 mod local_ca;
@@ -35,6 +38,8 @@ mod narrator;
 mod onboard;
 mod output;
 mod owner;
+mod proxy;
+mod relay;
 mod request_args;
 mod route_args;
 mod secret_input;
@@ -43,6 +48,7 @@ mod server;
 mod server_tls;
 mod service;
 mod session;
+mod signals;
 mod table;
 mod tap;
 mod thing;
@@ -82,9 +88,11 @@ struct Cli {
 enum Verb {
     Demo(demo::Demo),
     Serve(serve::Serve),
+    Bridge(Box<bridge::Bridge>),
     Onboard(onboard::Onboard),
     Call(call::Call),
     Listen(listen::Listen),
+    Proxy(proxy::ProxyVerb),
     Forget(forget::Forget),
     App(app::App),
     Admin(admin::Admin),
@@ -105,9 +113,11 @@ pub fn main() -> ExitCode {
     let done = match &cli.verb {
         Verb::Demo(verb) => wait_for(verb.run()),
         Verb::Serve(verb) => wait_for(verb.run()),
+        Verb::Bridge(verb) => wait_for(verb.run()),
         Verb::Onboard(verb) => wait_for(verb.run()),
         Verb::Call(verb) => wait_for(verb.run(cli.verbose > 0)),
         Verb::Listen(verb) => wait_for(verb.run()),
+        Verb::Proxy(verb) => wait_for(verb.run()),
         Verb::Forget(verb) => wait_for(verb.run()),
         Verb::App(verb) => wait_for(verb.run()),
         Verb::Admin(verb) => verb.run(),

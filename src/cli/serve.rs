@@ -1,22 +1,26 @@
 //! `thingif serve`: the edge and the cloud, until told to stop.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, value_parser};
 use http::HeaderValue;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::password::{self, Password};
+use crate::bridge::upstream::UpstreamUrl;
 use crate::cli::advertise_arg::AdvertiseArg;
 use crate::cli::app_args::{self, AppArg};
 use crate::cli::exit::Failure;
+use crate::cli::limits::Limits;
 use crate::cli::listen_address::ListenAddress;
 use crate::cli::output;
 use crate::cli::secret_input::{self, Unquoted};
-use crate::cli::server::{Server, Sockets};
+use crate::cli::server::{PushTarget, Server, Sockets};
 use crate::cli::server_tls::ServerTls;
+use crate::cli::service;
+use crate::cli::signals::Signals;
 use crate::cloud::{self, AllowedOrigins, Location, StateHistory};
 use crate::ids::AppId;
 use crate::secret::Secret;
@@ -76,6 +80,16 @@ pub(crate) struct Serve {
     /// A web page whose scripts may read answers over HTTP, as https://app.example. Repeatable. Default: any.
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allowed_origins: Vec<HeaderValue>,
+    /// Where pushes for things that are not connected here go: the --admin listener of a `thingif bridge`, as http://HOST:PORT.
+    /// With it, --mqtt, --mqtts, --ws and --wss may all be off.
+    #[arg(long, value_name = "URL", requires = "push_token_file")]
+    push_url: Option<UpstreamUrl>,
+    /// The bridge's token, from a file.
+    #[arg(long, value_name = "FILE", requires = "push_url")]
+    push_token_file: Option<PathBuf>,
+    /// Trust the bridge at an https --push-url by the authorities in this PEM file. Default: the system's.
+    #[arg(long, value_name = "FILE", requires = "push_url")]
+    push_ca: Option<PathBuf>,
     /// The server's certificate, then its chain (PEM). Default: one of a local authority, made under --data.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -86,6 +100,15 @@ pub(crate) struct Serve {
     /// looked at: it opens the door, and the login says who comes in. Read once, at the start; HTTPS is not concerned.
     #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<PathBuf>,
+    /// Take any application key, as late Kii services did: whoever knows an application's id then onboards and signs up.
+    #[arg(long)]
+    any_app_key: bool,
+    /// Do not delay logins after failed ones. For a service behind a proxy, where all come from one address; then the proxy
+    /// should slow them down.
+    #[arg(long)]
+    no_login_delay: bool,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 /// Where to listen. A port alone is one of 127.0.0.1; port 0 lets the system pick.
@@ -116,7 +139,7 @@ struct Addresses {
 }
 
 impl Addresses {
-    async fn bind(&self) -> Result<Sockets, Failure> {
+    async fn bind(&self, may_have_no_things: bool) -> Result<Sockets, Failure> {
         let sockets = Sockets {
             http: self.http.bind("--http").await?,
             https: self.https.bind("--https").await?,
@@ -126,7 +149,7 @@ impl Addresses {
             wss: self.wss.bind("--wss").await?,
             admin: self.admin.bind("--admin").await?,
         };
-        if [&sockets.mqtt, &sockets.mqtts, &sockets.ws, &sockets.wss].into_iter().all(Option::is_none) {
+        if !sockets.have_things() && (!may_have_no_things || (sockets.http.is_none() && sockets.https.is_none())) {
             return Err(Failure::usage("nothing to serve things on: --mqtt, --mqtts, --ws and --wss are all off"));
         }
         Ok(sockets)
@@ -142,10 +165,9 @@ impl Serve {
     pub(crate) async fn run(&self) -> Result<(), Failure> {
         let apps = self.read_apps()?;
         let mut signals = Signals::install()?;
-        let sockets = self.addresses.bind().await?;
-        let tls = self.tls(&sockets)?;
-        let ready = sockets.ready(tls.as_ref());
-        let options = cloud::Options {
+        let push_target = self.push_target()?;
+        let sockets = self.addresses.bind(push_target.is_some()).await?;
+        let mut options = cloud::Options {
             store: self.data.clone().map_or(Location::Memory, Location::Dir),
             apps,
             advertise: sockets.advertise(self.advertise.as_ref()),
@@ -157,12 +179,21 @@ impl Serve {
             },
             command_retention: Duration::from_secs(u64::from(self.command_days) * 24 * 60 * 60),
             state_history: StateHistory { states: self.state_history, days: self.state_history_days },
+            accept_any_app_key: self.any_app_key,
+            throttle_logins: !self.no_login_delay,
             ..cloud::Options::default()
         };
-        let config = tls.as_ref().map(ServerTls::configs);
-        let mut server = Server::open(options, sockets, config).await.map_err(|failure| {
+        self.limits.set(&mut options);
+        let mut server = Server::open(options, sockets, push_target).await.map_err(|failure| {
             failure.advise("Another `thingif serve` may use this --data, or its directory may not be writable.")
         })?;
+        server.set_edge(self.limits.edge());
+        // Its authority may have to be made in the data directory, which is ours only now.
+        let tls = self.tls(server.sockets())?;
+        let ready = server.sockets().ready(tls.as_ref());
+        if let Some(tls) = &tls {
+            server.set_tls(tls.configs());
+        }
         if let Some(file) = &self.admin_password_file {
             let hash = password::hash(&secret_input::read("password", file)?).map_err(Failure::usage)?;
             server.set_password(Password::Hash(hash));
@@ -170,30 +201,32 @@ impl Serve {
         if !server.has_apps() {
             eprintln!("thingif: there is no application yet: `thingif app create --data DIR` makes one (see --admin)");
         }
+        if ready.admin.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
+            eprintln!(
+                "thingif: --admin can be reached from other machines, and has no TLS: only operators' may get there"
+            );
+        }
         output::json_line(&ready)?;
         tell_service_manager(&[NotifyState::Ready]);
         let stop = async {
-            signals.until_stop(tls.as_ref()).await;
+            signals.until_stop(|| reload(tls.as_ref())).await;
             tell_service_manager(&[NotifyState::Stopping]);
         };
         server.run(stop).await
     }
 
+    fn push_target(&self) -> Result<Option<PushTarget>, Failure> {
+        let (Some(url), Some(token)) = (&self.push_url, &self.push_token_file) else { return Ok(None) };
+        let tls = if url.is_tls() { Some(Arc::new(service::tls(self.push_ca.as_deref())?)) } else { None };
+        Ok(Some(PushTarget { url: url.clone(), token: secret_input::read("push token", token)?, tls }))
+    }
+
     fn read_apps(&self) -> Result<Vec<(AppId, Secret<String>)>, Failure> {
-        let mut apps = match &self.apps_file {
-            Some(file) => app_args::read_file(file)?,
-            None => Vec::new(),
-        };
-        for app in &self.apps {
-            apps.push((app.id.clone(), app.key(None)?));
+        let apps = app_args::read_all(&self.apps, self.apps_file.as_deref())?;
+        if apps.is_empty() && self.data.is_none() {
+            return Err(Failure::usage("there is no application to serve"));
         }
-        let mut ids: Vec<_> = apps.iter().map(|(id, _)| id).collect();
-        ids.sort();
-        match ids.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(Failure::usage(format_args!("app {} is given twice", pair[0]))),
-            None if apps.is_empty() && self.data.is_none() => Err(Failure::usage("there is no application to serve")),
-            None => Ok(apps),
-        }
+        Ok(apps)
     }
 
     fn tls(&self, sockets: &Sockets) -> Result<Option<ServerTls>, Failure> {
@@ -225,39 +258,8 @@ fn tell_service_manager(state: &[NotifyState<'_>]) {
 }
 
 fn reload(certificates: Option<&ServerTls>) {
-    match certificates.map(ServerTls::reload) {
+    match certificates {
         None => tracing::info!("SIGHUP: there is no TLS listener, so nothing to reload"),
-        Some(Ok(())) => eprintln!("thingif: the certificate was reloaded"),
-        Some(Err(failure)) => eprintln!("{}", failure.advise("The certificate in use stays.")),
-    }
-}
-
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn install() -> Result<Self, Failure> {
-        let install =
-            |kind| signal(kind).map_err(|error| Failure::other(format_args!("cannot wait for signals: {error}")));
-        Ok(Self {
-            hangup: install(SignalKind::hangup())?,
-            terminate: install(SignalKind::terminate())?,
-            interrupt: install(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Resolves when the process is asked to stop; takes certificates from their files when asked for that.
-    async fn until_stop(&mut self, certificates: Option<&ServerTls>) {
-        loop {
-            tokio::select! {
-                _ = self.hangup.recv() => reload(certificates),
-                _ = self.terminate.recv() => break,
-                _ = self.interrupt.recv() => break,
-            }
-        }
-        tracing::info!("stopping");
+        Some(certificates) => certificates.reload_and_tell(),
     }
 }

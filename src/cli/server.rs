@@ -10,18 +10,21 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use crate::admin::password::{self, Password};
 use crate::admin::{Access, Admin};
+use crate::bridge::PushHook;
+use crate::bridge::upstream::UpstreamUrl;
 use crate::cli::admin_file::AdminFile;
 use crate::cli::advertise_arg::AdvertiseArg;
 use crate::cli::exit::Failure;
 use crate::cli::server_tls::ServerTls;
 use crate::client::causes::with_causes;
 use crate::cloud::{self, Advertise, Cloud, Location};
-use crate::edge::{self, Edge, Listeners, Registry};
+use crate::edge::{self, Edge, Listeners, Pusher, Registry};
 use crate::mqtt::Scheme;
+use crate::secret::Secret;
 
 /// The line that says that everything listens.
 #[derive(Debug, Serialize)]
@@ -40,7 +43,7 @@ pub(crate) struct Ready {
     #[serde(skip_serializing_if = "Option::is_none")]
     wss: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    admin: Option<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
     /// The authority to trust, where the certificate is one of this machine's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     ca: Option<PathBuf>,
@@ -77,6 +80,11 @@ impl Sockets {
         }
     }
 
+    /// Whether things can come in.
+    pub(crate) fn have_things(&self) -> bool {
+        [&self.mqtt, &self.mqtts, &self.ws, &self.wss].into_iter().any(Option::is_some)
+    }
+
     pub(crate) fn need_tls(&self) -> bool {
         [&self.https, &self.mqtts, &self.wss].into_iter().any(Option::is_some)
     }
@@ -107,6 +115,14 @@ pub(crate) struct Server {
     started: SystemTime,
     admin_file: Option<AdminFile>,
     password: Option<Password>,
+    edge: edge::Config,
+}
+
+/// A bridge that has things of this service.
+pub(crate) struct PushTarget {
+    pub(crate) url: UpstreamUrl,
+    pub(crate) token: Secret<String>,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
 /// TLS for the two kinds of clients.
@@ -119,15 +135,19 @@ pub(crate) struct TlsConfigs {
 }
 
 impl Server {
-    /// Opens the cloud; `options` say everything but who pushes.
+    /// Opens the cloud; `options` say everything but who pushes: this process, and to whoever is not here, `push_target`. From
+    /// here on the data directory is this process's own.
     pub(crate) async fn open(
         options: cloud::Options,
         sockets: Sockets,
-        tls: Option<TlsConfigs>,
+        push_target: Option<PushTarget>,
     ) -> Result<Self, Failure> {
         let started = SystemTime::now();
         let registry = Registry::new();
-        let pusher = Arc::new(registry.clone());
+        let pusher: Arc<dyn Pusher> = match push_target {
+            None => Arc::new(registry.clone()),
+            Some(PushTarget { url, token, tls }) => Arc::new(PushHook::new(registry.clone(), url, &token, tls)),
+        };
         let directory = match &options.store {
             Location::Dir(directory) => Some(directory.clone()),
             Location::Memory => None,
@@ -136,15 +156,34 @@ impl Server {
         let opened = tokio::task::spawn_blocking(move || Cloud::open(options, pusher)).await;
         match opened.map_err(|error| Failure::other(format_args!("the cloud did not open: {error}")))? {
             Ok(cloud) => {
-                // The directory is this process's own from here on.
                 let admin_file = match (directory, address(&sockets.admin)) {
                     (Some(directory), Some(address)) => Some(AdminFile::write(&directory, address)?),
-                    _ => None,
+                    (Some(directory), None) => {
+                        AdminFile::remove_left(&directory)?;
+                        None
+                    }
+                    (None, _) => None,
                 };
-                Ok(Self { cloud, registry, sockets, tls, started, admin_file, password })
+                let edge = edge::Config::default();
+                Ok(Self { cloud, registry, sockets, tls: None, started, admin_file, password, edge })
             }
             Err(error) => Err(Failure::other(with_causes(&error))),
         }
+    }
+
+    /// Sets the bounds of MQTT connections.
+    pub(crate) fn set_edge(&mut self, config: edge::Config) {
+        self.edge = config;
+    }
+
+    /// Where it will listen.
+    pub(crate) fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
+    /// What the listeners with TLS use. Where there are some, it is needed before [`run`](Self::run).
+    pub(crate) fn set_tls(&mut self, tls: TlsConfigs) {
+        self.tls = Some(tls);
     }
 
     /// Lets people in to the admin page with this password, whatever the data directory says.
@@ -159,7 +198,11 @@ impl Server {
 
     /// Serves until `stop` resolves, or a listener fails; then answers what is under way and closes the store.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let Self { cloud, registry, sockets, tls, started, admin_file, password } = self;
+        let Self { cloud, registry, sockets, tls, started, admin_file, password, edge } = self;
+        if sockets.need_tls() && tls.is_none() {
+            return Err(Failure::other("a listener for TLS has no certificate"));
+        }
+        let has_things = sockets.have_things();
         let (stopping, stopped) = watch::channel(());
         let until_stopped = |mut stopped: watch::Receiver<()>| async move { drop(stopped.changed().await) };
         let alone = cloud.clone();
@@ -175,10 +218,13 @@ impl Server {
             let admin = Admin::new(cloud.clone(), registry.clone(), started, Access { token, password });
             tasks.spawn(admin.serve(listener, until_stopped(stopped.clone())));
         }
-        let edge = Edge::new(cloud.service(), cloud.clone(), registry, edge::Config::default());
+        let edge = Edge::new(cloud.service(), cloud.clone(), registry, edge);
         let tls = tls.map(|tls| tls.things);
         let listeners = Listeners { mqtt: sockets.mqtt, mqtts: sockets.mqtts, ws: sockets.ws, wss: sockets.wss, tls };
-        tasks.spawn(edge.run(listeners, until_stopped(stopped)));
+        // With a bridge, things may all be elsewhere.
+        if has_things {
+            tasks.spawn(edge.run(listeners, until_stopped(stopped)));
+        }
 
         let mut failed = tokio::select! {
             () = stop => None,
@@ -197,7 +243,8 @@ impl Server {
     }
 }
 
-fn why(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), Failure> {
+/// What ended a listener's task, if that was no order.
+pub(crate) fn why(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), Failure> {
     match ended {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Failure::other(format_args!("a listener failed: {error}"))),

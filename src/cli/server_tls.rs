@@ -90,6 +90,14 @@ impl ServerTls {
         }
     }
 
+    /// As [`reload`](Self::reload), and says on standard error what came of it.
+    pub(crate) fn reload_and_tell(&self) {
+        match self.reload() {
+            Ok(()) => eprintln!("thingif: the certificate was reloaded"),
+            Err(failure) => eprintln!("{}", failure.advise("The certificate in use stays.")),
+        }
+    }
+
     /// Takes the certificate from its source again. On failure the one in use stays.
     pub(crate) fn reload(&self) -> Result<(), Failure> {
         let next = Arc::new(load(&self.source)?);

@@ -183,7 +183,8 @@ fn headers(caller: Caller<'_>) -> Result<HeaderMap, Failure> {
     Ok(HeaderMap::from_iter([(header::AUTHORIZATION, authorization)]))
 }
 
-fn tls(ca: Option<&Path>) -> Result<ClientConfig, Failure> {
+/// Who is trusted over TLS: the authorities in `ca`, else the system's.
+pub(crate) fn tls(ca: Option<&Path>) -> Result<ClientConfig, Failure> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(file) => {

@@ -56,6 +56,8 @@ pub struct Client {
     status: Arc<Status>,
     call_deadline: Duration,
     close_timeout: Duration,
+    #[cfg(feature = "bridge")]
+    max_frame: usize,
     if_down: IfDown,
 }
 
@@ -67,7 +69,16 @@ impl Client {
         status: Arc<Status>,
     ) -> Self {
         let close_timeout = config.connect_timeout() + GRACE;
-        Self { commands, cancels, status, call_deadline: config.call_deadline(), close_timeout, if_down: IfDown::Fail }
+        Self {
+            commands,
+            cancels,
+            status,
+            call_deadline: config.call_deadline(),
+            close_timeout,
+            #[cfg(feature = "bridge")]
+            max_frame: config.max_frame(),
+            if_down: IfDown::Fail,
+        }
     }
 
     /// A handle on the same connection, all of whose calls [wait for it](WaitForLink).
@@ -129,6 +140,18 @@ impl Client {
     /// [`Config::with_max_in_flight`].
     pub(super) fn max_in_flight(&self) -> usize {
         self.commands.max_capacity()
+    }
+
+    /// [`Config::with_call_deadline`].
+    #[cfg(feature = "bridge")]
+    pub(crate) fn call_deadline(&self) -> Duration {
+        self.call_deadline
+    }
+
+    /// [`Config::with_max_frame`].
+    #[cfg(feature = "bridge")]
+    pub(crate) fn max_frame(&self) -> usize {
+        self.max_frame
     }
 
     /// Whether the connection has ended for good.

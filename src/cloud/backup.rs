@@ -75,6 +75,7 @@ pub fn backup(data: &Path, to: &Path, besides: &[&Path]) -> Result<Backup, Backu
         return Err(BackupError::NoDatabase { path: data.to_owned() });
     }
     check_free(to)?;
+    let to = &plain(to)?;
     let mut partial = to.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
@@ -175,6 +176,14 @@ fn clear(partial: &Path, besides: &[&Path]) -> io::Result<()> {
     Ok(())
 }
 
+/// `to` without a slash at its end and, where it is there already, by its own name: another name is put beside it.
+fn plain(to: &Path) -> Result<PathBuf, BackupError> {
+    match fs::canonicalize(to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(to.components().collect()),
+        found => found.map_err(|error| file(to, error)),
+    }
+}
+
 fn check_free(to: &Path) -> Result<(), BackupError> {
     let exists = || BackupError::Exists { path: to.to_owned() };
     match fs::read_dir(to).map(|mut entries| entries.next().is_none()) {
@@ -256,6 +265,23 @@ mod tests {
         drop(other);
         backup(&data, &to, &[]).expect("made, into the empty directory");
         assert!(matches!(backup(&data, &to, &[]), Err(BackupError::Exists { .. })));
+    }
+
+    #[test]
+    fn a_place_may_be_named_as_shells_complete_it() {
+        let parent = tempfile::tempdir().expect("a temporary directory");
+        let data = parent.path().join("data");
+        data_directory(&data);
+        fs::create_dir(parent.path().join("empty")).expect("made");
+        std::os::unix::fs::symlink("empty", parent.path().join("link")).expect("made");
+        for (name, place) in [("new/", "new"), ("link", "empty"), ("new2/.", "new2")] {
+            backup(&data, &parent.path().join(name), &[]).expect(name);
+            assert!(parent.path().join(place).join(DATABASE).is_file(), "{name}");
+        }
+        let left = fs::read_dir(parent.path()).expect("there").map(|entry| entry.expect("one").file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, ["data", "empty", "link", "new", "new2"]);
     }
 
     #[test]

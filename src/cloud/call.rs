@@ -112,9 +112,7 @@ impl Call {
     pub(crate) fn caller(&self, sql: &mut dyn Sql) -> Result<Caller, Failure> {
         match &self.authorization {
             Authorization::Operator => Ok(Caller::Admin),
-            Authorization::Bearer(hash) => {
-                tokens::caller(sql, &self.app, hash, self.now)?.ok_or_else(Failure::wrong_token)
-            }
+            Authorization::Bearer(hash) => authenticate(sql, &self.app, hash, self.now),
             _ => Err(Failure::unauthorized("This operation needs `Authorization: Bearer {token}`")),
         }
     }
@@ -151,6 +149,18 @@ impl Call {
     }
 }
 
+/// Whose token this is.
+///
+/// # Errors
+/// 403 `WRONG_TOKEN` for one that is not of `app`; 401 `THING_DISABLED` for that of a disabled thing.
+pub(crate) fn authenticate(sql: &mut dyn Sql, app: &AppId, hash: &TokenHash, now: i64) -> Result<Caller, Failure> {
+    match tokens::caller(sql, app, hash, now)? {
+        Some((caller, false)) => Ok(caller),
+        Some((caller, true)) => Err(Failure::thing_disabled(app, caller.id())),
+        None => Err(Failure::wrong_token()),
+    }
+}
+
 /// As [`Call::may_use`], for those who have no call.
 pub(crate) fn may_use(sql: &mut dyn Sql, app: &AppId, caller: &Caller, thing: &ThingId) -> Result<bool, StoreError> {
     if may_manage(sql, app, caller, thing)? {
@@ -158,7 +168,8 @@ pub(crate) fn may_use(sql: &mut dyn Sql, app: &AppId, caller: &Caller, thing: &T
     }
     match caller {
         Caller::Principal(Principal::Thing(own)) => {
-            Ok(end_nodes::gateway_of(sql, app, thing)?.is_some_and(|gateway| gateway == *own))
+            let is_behind = end_nodes::gateway_of(sql, app, thing)?.is_some_and(|gateway| gateway == *own);
+            Ok(is_behind && !things::is_disabled(sql, app, thing)?)
         }
         _ => Ok(false),
     }

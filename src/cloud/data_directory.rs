@@ -72,6 +72,13 @@ impl DataDirectory {
         self.sync()
     }
 
+    /// Makes the file `name`, empty, with mode 0600, unless it is there.
+    pub(crate) fn make_private(&self, name: &str) -> Result<(), OpenError> {
+        let path = self.join(name);
+        let made = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        made.map(drop).map_err(|error| OpenError::Directory { path, error })
+    }
+
     /// Makes new files in it, and the directory in its parent, survive a power cut.
     pub(crate) fn sync(&self) -> Result<(), OpenError> {
         let failed = |path: &Path, error| OpenError::Directory { path: path.to_owned(), error };

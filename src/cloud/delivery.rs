@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::Cloud;
 use super::command::Delivery;
-use super::store::{Sql, StoreError, StoreErrorKind, commands, end_nodes, installations};
+use super::store::installations::{self, Installation};
+use super::store::{Sql, StoreError, StoreErrorKind, commands, end_nodes, things};
 use crate::edge::PushOutcome;
 use crate::ids::{AppId, ClientId, ThingId};
 use crate::thing_if::{CommandState, Principal};
@@ -16,11 +17,27 @@ pub(super) const MAX_UNRECORDED: u32 = 1_024;
 /// Between two tries to record an outcome while the store has too much to do.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// The topics that pushes for `thing` go to: those of its own installations or, as long as it is behind a gateway, the
-/// gateway's. (`wire` §6)
+/// Where pushes for `principal` go: to its own installations or, as long as it is a thing behind a gateway, to the gateway's.
+/// The gateway is told nothing for one that is disabled; the own connections of that have ended. (`wire` §6, §8)
+pub(crate) fn installations_for(
+    sql: &mut dyn Sql,
+    app: &AppId,
+    principal: &Principal,
+) -> Result<Vec<Installation>, StoreError> {
+    if let Principal::Thing(thing) = principal
+        && let Some(gateway) = end_nodes::gateway_of(sql, app, thing)?
+    {
+        return match things::is_disabled(sql, app, thing)? {
+            true => Ok(Vec::new()),
+            false => installations::of(sql, app, &Principal::Thing(gateway)),
+        };
+    }
+    installations::of(sql, app, principal)
+}
+
+/// The topics that pushes for `thing` go to.
 pub(crate) fn topics_of(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<Vec<ClientId>, StoreError> {
-    let installed = end_nodes::gateway_of(sql, app, thing)?.unwrap_or_else(|| thing.clone());
-    let installations = installations::of(sql, app, &Principal::Thing(installed))?;
+    let installations = installations_for(sql, app, &Principal::Thing(thing.clone()))?;
     Ok(installations.into_iter().map(|installation| installation.mqtt_topic).collect())
 }
 

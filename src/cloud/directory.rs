@@ -27,16 +27,20 @@ impl Directory for Cloud {
         let attempt = self.begin_login(remote, Some(Name::endpoint(&username)), Duration::ZERO).await;
         let found = self
             .store()
-            .read(move |sql: &mut dyn Sql| installations::by_username(sql, &username))
+            .read(move |sql: &mut dyn Sql| {
+                let found = installations::by_username(sql, &username)?;
+                let disabled = found.is_some() && installations::is_disabled(sql, &username)?;
+                Ok::<_, StoreError>(found.map(|installation| (installation, disabled)))
+            })
             .await
             .map_err(unavailable)?;
         match found {
-            Some(installation)
+            Some((installation, disabled))
                 if installation.mqtt_topic == login.credentials.client_id
                     && self.endpoint_key().accepts(&installation, &login.credentials.password) =>
             {
                 attempt.succeeded();
-                if self.has_app(&installation.app_id) {
+                if self.has_app(&installation.app_id) && !disabled {
                     Ok(Admission { role: Role::Assigned, app_id: installation.app_id })
                 } else {
                     Err(RefusedReason::NotAuthorised)

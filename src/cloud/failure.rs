@@ -65,6 +65,13 @@ impl Failure {
         Self::new(ErrorCode::WrongPassword, "The provided password is not valid")
     }
 
+    /// 401: whoever owns the thing has disabled it.
+    pub(crate) fn thing_disabled(app: &AppId, thing: &str) -> Self {
+        Self::new(ErrorCode::ThingDisabled, format!("Thing {thing} is disabled"))
+            .with("thingID", thing)
+            .with("appID", app.as_str())
+    }
+
     pub(crate) fn app_not_found(app: &str) -> Self {
         Self::new(ErrorCode::AppNotFound, format!("Application {app} not found")).with("appID", app)
     }

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Cloud;
+use super::store::installations::Installation;
 use super::store::subscriptions::{self, Recipient, Source};
-use super::store::{Sql, StoreError, StoreErrorKind, installations};
+use super::store::{Sql, StoreError, StoreErrorKind};
+use super::{Cloud, delivery};
 use crate::edge::PushOutcome;
 use crate::ids::{AppId, ClientId};
 use crate::thing_if::Principal;
@@ -40,7 +41,7 @@ pub(crate) struct Publication {
 pub(crate) enum Audience {
     /// Whoever is subscribed when it leaves.
     Subscribers(Source),
-    /// One principal, wherever it is installed.
+    /// One principal, wherever it is installed; an end node at its gateway.
     Principal(AppId, Principal),
     /// Those who were subscribed to what is no longer there.
     Former(Vec<Recipient>),
@@ -194,8 +195,8 @@ impl Cloud {
     ) -> Result<(), StoreError> {
         let installed = self
             .look_up(move |sql| {
-                let all = installations::of(sql, &app, &principal)?;
-                let recipient = |installation: installations::Installation| Recipient {
+                let all = delivery::installations_for(sql, &app, &principal)?;
+                let recipient = |installation: Installation| Recipient {
                     mqtt_topic: installation.mqtt_topic,
                     development: installation.development,
                     place: (String::new(), 0),

@@ -155,8 +155,8 @@ pub struct Options {
     pub throttle_logins: bool,
     /// What passwords cost. Stored hashes keep the cost they were made with.
     pub password_cost: PasswordCost,
-    /// Largest request body over HTTP, in bytes; a longer one is answered 413. Default 65,536, range 1,024 to 16 MiB.
-    /// Over MQTT the edge has its own bound.
+    /// Largest request body, in bytes; a longer one is answered 413. Default 65,536, range 1,024 to 16 MiB. Over MQTT the
+    /// edge bounds the whole frame before, by [`Config::max_frame`](crate::edge::Config::max_frame).
     pub max_body: usize,
     /// Writes, and as many reads, that may wait for the store; beyond, 503 with Retry-After. Default 4,096, at least 1.
     /// One costs about 200 bytes and its request's body.

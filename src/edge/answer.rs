@@ -7,7 +7,6 @@ use http::header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::config::RETRY_AFTER_SECONDS;
-use super::hop_by_hop;
 use crate::frame::{self, REQUEST_ID};
 use crate::thing_if::{ErrorBody, ErrorCode};
 
@@ -32,7 +31,7 @@ pub(super) fn encode(response: Response<Bytes>, request_id: Option<HeaderValue>)
 
 /// The headers of an answer, in order. An error: the service gives more than fit beside those of every answer.
 fn complete(mut given: HeaderMap, request_id: Option<HeaderValue>) -> Result<HeaderMap, MaxSizeReached> {
-    hop_by_hop::remove(&mut given);
+    frame::remove_hop_by_hop(&mut given);
     // Of the names alone: one may have any number of values.
     let mut headers = HeaderMap::try_with_capacity(given.keys_len() + 8)?;
     let fill = |headers: &mut HeaderMap, name: HeaderName, default: fn() -> HeaderValue| {

@@ -22,6 +22,8 @@ pub struct Config {
     /// everything else. Default 100,000: set it below the system's limit on open files. Does not bind
     /// [`Edge::serve_stream`](super::Edge::serve_stream).
     pub max_connections: usize,
+    /// The paths that are served. Default [`Paths::ThingIf`].
+    pub paths: Paths,
     /// The largest frame (payload of a PUBLISH), in bytes; more is answered with 413. Default 64 KiB. (`wire` §8)
     pub max_frame: usize,
     /// The largest payload that is skipped after that answer, in bytes; more ends the connection. Default 1 MiB.
@@ -80,11 +82,23 @@ pub struct Config {
     pub shutdown_timeout: Duration,
 }
 
+/// The paths that an edge hands to its service. Below `/thing-if/`, a connection has those of its own application in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Paths {
+    /// `/thing-if/apps/{APP_ID}/…`; others are answered with 404. (`wire` §3)
+    #[default]
+    ThingIf,
+    /// Every path, for connections to the assigned broker: the service says which of them there are.
+    Any,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
             max_connections: 100_000,
+            paths: Paths::ThingIf,
             max_frame: 64 * 1024,
             max_skip: 1024 * 1024,
             max_request_burst: 10_000,

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::lanes::{Job, LaneKey, Queued};
 use super::metrics::Counters;
-use super::{Peer, Role, answer, hop_by_hop};
+use super::{Paths, Peer, Role, answer};
 use crate::frame::{self, FrameErrorKind, REQUEST_ID};
 use crate::thing_if::ErrorCode;
 use crate::topic::Topic;
@@ -34,13 +34,13 @@ impl Verdict {
 }
 
 /// Judges a PUBLISH of `peer`.
-pub(super) fn judge(peer: &Peer, topic: Topic, payload: Bytes, counters: &Counters) -> Verdict {
+pub(super) fn judge(peer: &Peer, paths: Paths, topic: Topic, payload: Bytes, counters: &Counters) -> Verdict {
     let Some(path_and_query) = topic.path_of_call(&peer.client_id) else {
         counters.foreign_publishes.add();
         return Verdict::Foreign;
     };
     let path = path_and_query.split('?').next().unwrap_or(path_and_query);
-    if let Err((code, message)) = check_path(peer, path) {
+    if let Err((code, message)) = check_path(peer, paths, path) {
         counters.misdirected_requests.add();
         return Verdict::Refused(answer::error(code, message), frame::request_id(&payload));
     }
@@ -51,7 +51,7 @@ pub(super) fn judge(peer: &Peer, topic: Topic, payload: Bytes, counters: &Counte
         Ok(mut request) => {
             // Before a `Connection` could name it: it is between the two ends.
             let request_id = request.headers().get(REQUEST_ID).cloned();
-            hop_by_hop::remove(request.headers_mut());
+            frame::remove_hop_by_hop(request.headers_mut());
             request.extensions_mut().insert(peer.clone());
             let size = memory(&topic, payload.len(), request.headers());
             Verdict::Accepted(Job { topic, request_id, request, size }, lane)
@@ -104,9 +104,14 @@ pub(super) fn judge_oversize(
 
 /// Whether this connection may call `path`: `/thing-if/apps/{its own app}/…`, on the default broker only
 /// `…/onboardings`. (`wire` §1.1, §3)
-fn check_path(peer: &Peer, path: &str) -> Result<(), (ErrorCode, &'static str)> {
-    let rest = path.strip_prefix("/thing-if/apps/").filter(|_| !has_dot_segments(path));
-    let Some(rest) = rest else {
+fn check_path(peer: &Peer, paths: Paths, path: &str) -> Result<(), (ErrorCode, &'static str)> {
+    if has_dot_segments(path) {
+        return Err((ErrorCode::PathNotFound, "The path has `.` or `..` in it."));
+    }
+    if paths == Paths::Any && peer.role == Role::Assigned && !is_thing_if(path) {
+        return Ok(());
+    }
+    let Some(rest) = path.strip_prefix("/thing-if/apps/") else {
         return Err((ErrorCode::PathNotFound, "Only /thing-if/apps/{APP_ID}/ is served over MQTT."));
     };
     let (app, operation) = rest.split_once('/').unwrap_or((rest, ""));
@@ -119,6 +124,14 @@ fn check_path(peer: &Peer, path: &str) -> Result<(), (ErrorCode, &'static str)> 
         }
         Role::Onboarding | Role::Assigned => Ok(()),
     }
+}
+
+/// Whether something behind the edge could take `path` for one below `/thing-if`, however it is written.
+fn is_thing_if(path: &str) -> bool {
+    let mut segments = Unescaped(path.as_bytes()).map(|byte| if byte == b'\\' { b'/' } else { byte }).peekable();
+    while segments.next_if_eq(&b'/').is_some() {}
+    let first: Vec<u8> = segments.take_while(|byte| !matches!(byte, b'/' | b';')).collect();
+    first == b"thing-if"
 }
 
 /// `.` or `..` between slashes, with dots and slashes percent-encoded or not and slashes forward or backward, and with or
@@ -137,19 +150,28 @@ fn has_dot_segments(path: &str) -> bool {
 /// another one, because `thing:`, `THING:` and `thing%3A` are the same target. (`wire` §3)
 fn lane(path: &str) -> LaneKey {
     let mut hasher = DefaultHasher::new();
-    let mut rest = path.as_bytes();
-    while let [first, after @ ..] = rest {
+    Unescaped(path.as_bytes()).for_each(|byte| hasher.write_u8(byte));
+    hasher.finish()
+}
+
+/// The bytes of a path, percent-decoded once, their letters in lower case.
+struct Unescaped<'a>(&'a [u8]);
+
+impl Iterator for Unescaped<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        let (first, after) = self.0.split_first()?;
         let (byte, after) = match (first, after) {
-            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
-                (Some(high), Some(low)) => (high << 4 | low, after),
-                _ => (b'%', &rest[1..]),
+            (b'%', [high, low, rest @ ..]) => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, rest),
+                _ => (b'%', after),
             },
             (byte, after) => (*byte, after),
         };
-        hasher.write_u8(byte.to_ascii_lowercase());
-        rest = after;
+        self.0 = after;
+        Some(byte.to_ascii_lowercase())
     }
-    hasher.finish()
 }
 
 /// A hexadecimal digit.
@@ -179,7 +201,7 @@ mod tests {
 
     fn status(role: Role, client: &str, topic: &str, payload: &'static [u8]) -> Option<u16> {
         let topic = Topic::new(topic).expect("valid");
-        match judge(&peer(role, client), topic, Bytes::from_static(payload), &Counters::default()) {
+        match judge(&peer(role, client), Paths::ThingIf, topic, Bytes::from_static(payload), &Counters::default()) {
             Verdict::Foreign => None,
             Verdict::Refused(response, _) => Some(response.status().as_u16()),
             Verdict::Accepted(..) => Some(200),
@@ -219,13 +241,38 @@ mod tests {
     }
 
     #[test]
+    fn where_every_path_is_served_those_of_applications_stay_theirs() {
+        let check = |role, path| check_path(&peer(role, "me"), Paths::Any, path).err().map(|(code, _)| code.status());
+        let assigned = |path| check(Role::Assigned, path).map(|status| status.as_u16());
+        for served in ["/v1/things", "/", "/api/apps/app2/x", "/thing-iff", "/x/thing-if/apps/app2/y"] {
+            assert_eq!(assigned(served), None, "{served}");
+        }
+        assert_eq!(assigned("/thing-if/apps/app1/x"), None);
+        assert_eq!(assigned("/thing-if/apps/app2/x"), Some(403));
+        for disguised in [
+            "/thing%2Dif/apps/app2/x",
+            "/THING-IF/apps/app2/x",
+            "//thing-if/apps/app2/x",
+            "/%74hing-if%2Fapps/app2/x",
+            "\\/thing-if/apps",
+            "/thing-if;a/apps/app2",
+            "/thing-if",
+            "/v1/..",
+        ] {
+            assert_eq!(assigned(disguised), Some(404), "{disguised}");
+        }
+        assert_eq!(check(Role::Onboarding, "/v1/things").map(|status| status.as_u16()), Some(404));
+        assert_eq!(check(Role::Onboarding, "/thing-if/apps/app1/onboardings"), None);
+    }
+
+    #[test]
     fn a_request_holds_what_it_says_and_no_buffer_besides() {
         let frame = b"PUT\nX-Kii-RequestID: 1\n\n{}";
         let buffer = Bytes::from([&frame[..], &[b' '; 100_000]].concat());
         let topic = Topic::new("p/me/thing-if/apps/app1/x").expect("valid");
         let payload = buffer.slice(..frame.len());
         let Verdict::Accepted(job, _) =
-            judge(&peer(Role::Assigned, "me"), topic.clone(), payload, &Counters::default())
+            judge(&peer(Role::Assigned, "me"), Paths::ThingIf, topic.clone(), payload, &Counters::default())
         else {
             panic!("refused")
         };
@@ -238,7 +285,7 @@ mod tests {
     fn headers_count_for_what_they_hold_and_not_for_what_they_say() {
         let size = |frame: String| {
             let topic = Topic::new("p/me/thing-if/apps/app1/x").expect("valid");
-            match judge(&peer(Role::Assigned, "me"), topic, Bytes::from(frame), &Counters::default()) {
+            match judge(&peer(Role::Assigned, "me"), Paths::ThingIf, topic, Bytes::from(frame), &Counters::default()) {
                 Verdict::Accepted(job, _) => job.size,
                 _ => panic!("refused"),
             }
@@ -255,7 +302,13 @@ mod tests {
     fn what_is_of_the_hop_stays_at_the_edge_and_the_id_does_not_depend_on_it() {
         let topic = Topic::new("p/me/thing-if/apps/app1/x").expect("valid");
         let frame = "GET\nConnection: keep-alive, X-Kii-RequestID, X-Hop\nX-Hop: 1\nTE: trailers\nX-Kii-RequestID: 7\nETag: 1\n\n";
-        match judge(&peer(Role::Assigned, "me"), topic, Bytes::from_static(frame.as_bytes()), &Counters::default()) {
+        match judge(
+            &peer(Role::Assigned, "me"),
+            Paths::ThingIf,
+            topic,
+            Bytes::from_static(frame.as_bytes()),
+            &Counters::default(),
+        ) {
             Verdict::Accepted(job, _) => {
                 let left: Vec<_> = job.request.headers().keys().map(|name| name.as_str()).collect();
                 assert_eq!((left, job.request_id), (vec!["etag"], Some(HeaderValue::from_static("7"))));
@@ -272,7 +325,7 @@ mod tests {
         for fields in [many, long] {
             let frame = format!("GET\r\nX-Kii-RequestID: 7\r\n{fields}\r\n");
             let counters = Counters::default();
-            match judge(&peer(Role::Assigned, "me"), topic.clone(), Bytes::from(frame), &counters) {
+            match judge(&peer(Role::Assigned, "me"), Paths::ThingIf, topic.clone(), Bytes::from(frame), &counters) {
                 Verdict::Refused(response, id) => {
                     assert_eq!(response.status(), 431);
                     assert_eq!(id, Some(HeaderValue::from_static("7")));
@@ -287,7 +340,7 @@ mod tests {
     fn a_malformed_frame_is_refused_with_its_id() {
         let topic = Topic::new("p/me/thing-if/apps/app1/onboardings").expect("valid");
         let payload = Bytes::from_static(b"{\"not\": \"a verb\"}\nX-Kii-RequestID: r 1\n\n");
-        match judge(&peer(Role::Assigned, "me"), topic, payload, &Counters::default()) {
+        match judge(&peer(Role::Assigned, "me"), Paths::ThingIf, topic, payload, &Counters::default()) {
             Verdict::Refused(response, id) => {
                 assert_eq!(response.status(), 400);
                 assert_eq!(id, Some(HeaderValue::from_static("r 1")));

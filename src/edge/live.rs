@@ -211,6 +211,7 @@ impl Drop for Place {
         let counters = self.live.registry.counters();
         counters.undeliverable_answers.add_many(answers);
         counters.pushes_dropped.add_many(pushes);
+        counters.pushes_abandoned.add_many(pushes);
         self.live.sessions().remove(&self.session.id());
     }
 }

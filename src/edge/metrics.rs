@@ -87,6 +87,8 @@ counters! {
     pushes,
     /// Pushes dropped because the connection's queue was full, or because it ended before it took them.
     pushes_dropped,
+    /// Those among them that had been queued: the connection ended before it took them.
+    pushes_abandoned,
 }
 
 /// A number that only grows.

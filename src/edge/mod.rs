@@ -19,7 +19,7 @@
 //! | topic and payload | answer |
 //! |---|---|
 //! | not below `p/{own client id}/` | none |
-//! | path other than `/thing-if/apps/…`, or with `.` or `..` | 404 `PATH_NOT_FOUND` |
+//! | path other than `/thing-if/apps/…` (unless [`Config::paths`] says otherwise), or with `.` or `..` | 404 `PATH_NOT_FOUND` |
 //! | another application's path; on the default broker, anything but `…/onboardings` | 403 `OPERATION_NOT_SUPPORTED` |
 //! | payload is no frame | 400 `INVALID_INPUT_DATA` |
 //! | head above 8 KiB, or of more than 64 fields | 431 `REQUEST_HEADER_FIELDS_TOO_LARGE` |
@@ -57,7 +57,6 @@ mod connection;
 mod directory;
 mod ending;
 mod execute;
-mod hop_by_hop;
 mod intake;
 mod lanes;
 mod listen;
@@ -74,15 +73,15 @@ mod tap;
 mod websocket;
 mod wire;
 
-pub use config::Config;
 #[cfg(feature = "cloud")]
 pub(crate) use config::SHORTEST_ADMISSION;
+pub use config::{Config, Paths};
 pub use directory::{Admission, ConnectionId, Directory, Login, Peer, Role};
 pub use execute::Backend;
 pub use listen::{Edge, Listeners};
 pub use metrics::Metrics;
 pub use push::{PushOutcome, Pusher};
 pub use registry::{Backlog, Connections, Registry};
-#[cfg(feature = "cloud")]
+#[cfg(any(feature = "cloud", feature = "bridge"))]
 pub(crate) use socket::{KEEP_ALIVE, prepare};
 pub use tap::{Passed, Seen, Tap};

@@ -108,6 +108,8 @@ codes! {
     TopicAlreadyExists = "TOPIC_ALREADY_EXISTS", CONFLICT;
     ObjectAlreadyExists = "OBJECT_ALREADY_EXISTS", CONFLICT;
     ObjectVersionIsStale = "OBJECT_VERSION_IS_STALE", CONFLICT;
+    /// Ours, of a proxy: the request came too slowly.
+    RequestTimeout = "REQUEST_TIMEOUT", REQUEST_TIMEOUT;
     /// Ours: the frame or body is larger than the service takes.
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", PAYLOAD_TOO_LARGE;
     /// Ours: the head of the frame has more bytes or more fields than the service takes.
@@ -120,6 +122,10 @@ codes! {
     LockFailed = "LOCK_FAILED", SERVICE_UNAVAILABLE;
     TemporaryUnavailableError = "TEMPORARY_UNAVAILABLE_ERROR", SERVICE_UNAVAILABLE;
     MqttEndpointNotReady = "MQTT_ENDPOINT_NOT_READY", SERVICE_UNAVAILABLE;
+    /// Ours: who was asked in turn gave no whole answer. The request may have been executed.
+    BadGateway = "BAD_GATEWAY", BAD_GATEWAY;
+    /// Ours: who was asked in turn did not answer in time. The request may have been executed.
+    GatewayTimeout = "GATEWAY_TIMEOUT", GATEWAY_TIMEOUT;
 }
 
 impl fmt::Display for ErrorCode {

@@ -1,7 +1,7 @@
 //! What the tests of the cloud share: a pusher that remembers, and a caller over each of the two roads.
 #![allow(dead_code)] // every test file takes what it needs
 
-pub(crate) mod table;
+pub(crate) mod names;
 
 use std::net::SocketAddr;
 use std::pin::Pin;

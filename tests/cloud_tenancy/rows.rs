@@ -1,5 +1,7 @@
 //! Every route, what it asks for, and what each stranger is told there.
 
+#[path = "rows_not_built.rs"]
+mod not_built;
 #[path = "rows_push.rs"]
 mod push;
 #[path = "rows_things.rs"]
@@ -165,7 +167,8 @@ pub(crate) const MAY: &str = "may";
 /// Every row, in the order in which it is also tried by who may.
 pub(crate) const ROWS: &[Row] = &concat::<{ len(PARTS) }>(PARTS);
 
-const PARTS: &[&[Row]] = &[things::ROWS, push::APP, push::USER, push::THING, push::OTHERS, GENERAL, users::ROWS];
+const PARTS: &[&[Row]] =
+    &[things::ROWS, push::APP, push::USER, push::THING, push::OTHERS, not_built::ROWS, GENERAL, users::ROWS];
 
 const fn len(parts: &[&[Row]]) -> usize {
     let (mut len, mut part) = (0, 0);

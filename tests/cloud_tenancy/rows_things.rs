@@ -12,6 +12,8 @@ const TOKEN: &str = "/api/apps/{app}/things/{thing}/end-nodes/{node}/token";
 const THINGS: &str = "/api/apps/{app}/things";
 const QUERY: &str = "/api/apps/{app}/things/query";
 const VENDOR: &str = "/api/apps/{app}/things/{thing}/vendor-thing-id";
+const STATUS: &str = "/api/apps/{app}/things/{thing}/status";
+const PASSWORD: &str = "/api/apps/{app}/things/{thing}/password";
 const OWNERSHIP: &str = "/api/apps/{app}/things/{thing}/ownership";
 const OWNER: &str = "/api/apps/{app}/things/{thing}/ownership/{owner}";
 
@@ -200,6 +202,27 @@ pub(super) const ROWS: &[Row] = &[
         media_type: "application/vnd.kii.VendorThingIDUpdateRequest+json",
         body: r#"{"_vendorThingID":"{vendor}","_password":"{thing_password}"}"#,
         rightful: (Rightful::Owner, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 THING_NOT_FOUND",
+    },
+    Row {
+        method: "PUT",
+        route: STATUS,
+        path: "/api/apps/{app}/things/{thing}/status",
+        media_type: "application/vnd.kii.ThingStatusUpdateRequest+json",
+        // As it is.
+        body: r#"{"disabled":false}"#,
+        rightful: (Rightful::Owner, 204),
+        strangers: BY_TOKEN,
+        elsewhere: "404 THING_NOT_FOUND",
+    },
+    Row {
+        method: "PUT",
+        route: PASSWORD,
+        path: "/api/apps/{app}/things/{thing}/password",
+        media_type: "application/vnd.kii.ChangeThingPasswordRequest+json",
+        body: r#"{"newPassword":"{thing_password}"}"#,
+        rightful: (Rightful::Admin, 204),
         strangers: BY_TOKEN,
         elsewhere: "404 THING_NOT_FOUND",
     },

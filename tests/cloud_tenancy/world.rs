@@ -301,9 +301,10 @@ fn rename_lamp(data: &Path, mut side: Side) -> Side {
 
 fn dump(data: &Path, app: &str) -> Dump {
     let database = database(data);
-    // Of applications that were made by hand there are none. Every other table but the list of schema versions is divided by application; one that were not would fail here.
+    // Of applications that were made by hand there are none. Every other table but the list of schema versions and the row that
+    // health checks write to is divided by application; one that were not would fail here.
     let names = "SELECT name FROM sqlite_master \
-                 WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT IN ('schema_migrations', 'apps', 'admin_clients')";
+                 WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT IN ('schema_migrations', 'health_checks', 'apps', 'admin_clients')";
     let mut names = database.prepare(names).expect("SQL");
     let names: Vec<String> =
         names.query_map((), |row| row.get(0)).expect("rows").map(|name| name.expect("text")).collect();

@@ -71,9 +71,20 @@ pub(crate) fn run(command: &mut Command) -> Finished {
     run_with_input(command, b"")
 }
 
+/// As [`run`], for what takes longer.
+#[track_caller]
+pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished {
+    run_to_end(command, b"", patience)
+}
+
 /// As [`run`], with `input` on its standard input.
 #[track_caller]
 pub(crate) fn run_with_input(command: &mut Command, input: &[u8]) -> Finished {
+    run_to_end(command, input, PATIENCE)
+}
+
+#[track_caller]
+fn run_to_end(command: &mut Command, input: &[u8], patience: Duration) -> Finished {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -86,7 +97,7 @@ pub(crate) fn run_with_input(command: &mut Command, input: &[u8]) -> Finished {
     let (done, ended) = mpsc::channel();
     let id = child.id();
     let waiter = thread::spawn(move || drop(done.send(child.wait_with_output())));
-    let Ok(output) = ended.recv_timeout(PATIENCE) else {
+    let Ok(output) = ended.recv_timeout(patience) else {
         kill(id, "-KILL");
         panic!("{command:?} did not end");
     };
@@ -316,14 +327,55 @@ impl Owner {
             id: token["id"].as_str().expect("an id").to_owned(),
             address,
         };
+        owner.own(server, vendor_thing_id, password);
+        owner
+    }
+
+    /// Takes possession of another thing.
+    #[track_caller]
+    pub(crate) fn own(&self, server: &Server, vendor_thing_id: &str, password: &str) {
         let owning = serde_json::json!({
-            "vendorThingID": vendor_thing_id, "thingPassword": password, "owner": format!("user:{}", owner.id),
+            "vendorThingID": vendor_thing_id, "thingPassword": password, "owner": self.issuer(),
         });
         let path = format!("/thing-if/apps/{APP}/onboardings");
         let by_owner = "application/vnd.kii.OnboardingWithVendorThingIDByOwner+json";
-        let (status, owned) = http(&owner.address, "POST", &path, &owner.token, by_owner, &owning);
+        let (status, owned) = http(server.address("http"), "POST", &path, &self.token, by_owner, &owning);
         assert_eq!(status, 200, "{owned}");
-        owner
+    }
+
+    /// As commands name whoever sends them.
+    pub(crate) fn issuer(&self) -> String {
+        format!("user:{}", self.id)
+    }
+
+    /// The same owner at a server that has taken the other's place.
+    pub(crate) fn at(&self, server: &Server) -> Self {
+        Self { address: server.address("http").to_owned(), token: self.token.clone(), id: self.id.clone() }
+    }
+
+    /// Posts something below `/thing-if/apps/{app}/`; the answer to what was created.
+    #[track_caller]
+    pub(crate) fn post(&self, path: &str, body: &serde_json::Value) -> serde_json::Value {
+        let (status, created) = self.try_post(path, body);
+        assert_eq!(status, 201, "{created}");
+        created
+    }
+
+    /// The same, whatever the answer.
+    #[track_caller]
+    pub(crate) fn try_post(&self, path: &str, body: &serde_json::Value) -> (u16, serde_json::Value) {
+        let path = format!("/thing-if/apps/{APP}/{path}");
+        http(&self.address, "POST", &path, &self.token, "application/json", body)
+    }
+
+    /// Reads something there.
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> serde_json::Value {
+        let path = format!("/thing-if/apps/{APP}/{path}");
+        let (status, found) =
+            http(&self.address, "GET", &path, &self.token, "application/json", &serde_json::Value::Null);
+        assert_eq!(status, 200, "{found}");
+        found
     }
 
     /// Posts a command; its id.
@@ -336,6 +388,15 @@ impl Owner {
         let (status, created) = http(&self.address, "POST", &path, &self.token, "application/json", &body);
         assert_eq!(status, 201, "{created}");
         created["commandID"].as_str().expect("an id").to_owned()
+    }
+
+    /// Deletes a thing.
+    #[track_caller]
+    pub(crate) fn delete(&self, thing_id: &str) {
+        let path = format!("/api/apps/{APP}/things/{thing_id}");
+        let nothing = serde_json::Value::Null;
+        let (status, refused) = http(&self.address, "DELETE", &path, &self.token, "application/json", &nothing);
+        assert_eq!(status, 204, "{refused}");
     }
 
     /// Reads a command.
@@ -434,15 +495,18 @@ pub(crate) fn foreign_program(name: &str) -> Option<PathBuf> {
         .map(|dir| dir.join(name))
         .find(|file| is_program(file));
     if found.is_none() {
-        let required = std::env::var_os("THINGIF_FOREIGN_PROGRAMS").is_some_and(|value| value == "required");
-        let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
-        assert!(
-            !required && !ci,
-            "{name} is not installed, and this run must not skip what needs it: make test installs it"
-        );
-        eprintln!("skipped: {name} is not installed; `make test` installs it");
+        skip(&format!("{name} is not installed; `make test` installs it"));
     }
     found
+}
+
+/// Says that a test against foreign programs is skipped, which in `make test` and CI is a failure.
+#[track_caller]
+pub(crate) fn skip(why: &str) {
+    let required = std::env::var_os("THINGIF_FOREIGN_PROGRAMS").is_some_and(|value| value == "required");
+    let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
+    assert!(!required && !ci, "{why}; and this run must not skip what needs it");
+    eprintln!("SKIPPED: {why}");
 }
 
 fn is_program(file: &Path) -> bool {

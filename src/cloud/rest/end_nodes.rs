@@ -164,6 +164,9 @@ async fn give_token(State(cloud): State<Cloud>, call: Call, body: Body) -> Resul
     let give = move |sql: &mut dyn Sql| {
         let (gateway, _) = find_to_manage(sql, &call)?;
         let node = find_behind(sql, &call, &gateway)?;
+        if things::is_disabled(sql, &call.app, &node)? {
+            return Err(Failure::thing_disabled(&call.app, node.as_str()));
+        }
         tokens::add(sql, &call.app, &Principal::Thing(node.clone()).into(), &new, call.now)?;
         Ok::<_, Failure>(node)
     };

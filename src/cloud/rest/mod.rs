@@ -8,6 +8,7 @@ mod firmware;
 mod installations;
 mod messages;
 mod mqtt_endpoint;
+mod not_built;
 mod oauth2;
 mod object_query;
 mod object_version;
@@ -20,6 +21,7 @@ mod states;
 mod subscriptions;
 mod thing_fields;
 mod thing_query;
+mod thing_status;
 mod thing_type;
 mod things;
 mod topics;
@@ -48,6 +50,7 @@ pub(crate) fn router(cloud: Cloud) -> Router {
         .merge(user::routes())
         .merge(things::routes())
         .merge(thing_query::routes())
+        .merge(thing_status::routes())
         .merge(vendor_thing_id::routes())
         .merge(ownership::routes())
         .merge(end_nodes::routes())
@@ -69,6 +72,7 @@ pub(crate) fn router(cloud: Cloud) -> Router {
         .merge(action_results::routes())
         .merge(triggers::routes())
         .merge(trigger_results::routes())
+        .merge(not_built::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(detach))

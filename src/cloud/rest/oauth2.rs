@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::cloud::call::{self, Body, Call};
 use crate::cloud::caller::Caller;
 use crate::cloud::failure::Failure;
-use crate::cloud::object::Object;
+use crate::cloud::object::{self, Object};
 use crate::cloud::store::tokens::NewToken;
 use crate::cloud::store::users::Name as UserName;
 use crate::cloud::store::{Sql, StoreError, things, tokens, users};
@@ -37,15 +37,15 @@ async fn log_in(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Re
         Grant::Refresh(refresh) => return self::refresh(&cloud, call, refresh).await,
         Grant::LogIn(request) => request,
     };
+    if request.expires_at.is_some_and(|at| at <= call.now) {
+        return Err(object::wrong("expiresAt", "a time to come, in milliseconds since 1970"));
+    }
     let (app, who) = (call.app.clone(), request.who.clone());
     let (name, found) = cloud.store().read(move |sql: &mut dyn Sql| who.find(sql, &app).map_err(Failure::from)).await?;
     let attempt = cloud.begin_login(call.remote, name, call.waited).await;
-    let Some(caller) = judge(&cloud, &call, &request, found).await? else {
+    let Some(caller) = judge(&cloud, &call, &request, found.clone()).await? else {
         attempt.failed(cloud.now());
-        return Err(invalid_grant(match request.who {
-            Who::Client(_) => "The client was not found or a wrong secret was provided",
-            _ => "The user was not found or a wrong password was provided",
-        }));
+        return Err(request.who.refused());
     };
     attempt.succeeded();
     // A client has what it logs in with at hand, and needs nothing to renew its tokens with.
@@ -55,9 +55,27 @@ async fn log_in(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Re
     };
     let id = caller.id().to_owned();
     let (app, now) = (call.app, call.now);
-    let insert = move |sql: &mut dyn Sql| tokens::add(sql, &app, &caller, &new, now).map_err(Failure::from);
+    let insert = move |sql: &mut dyn Sql| {
+        // To check a password takes long: meanwhile it may have been changed, or whose it is may be gone.
+        if request.who.find(sql, &app)?.1 != found {
+            return Err(request.who.refused());
+        }
+        check_enabled(sql, &app, &caller)?;
+        tokens::add(sql, &app, &caller, &new, now).map_err(Failure::from)
+    };
     cloud.store().write(insert).await?;
     Ok(issued.answer(&id, now))
+}
+
+/// # Errors
+/// 401 `THING_DISABLED` for a thing that is.
+fn check_enabled(sql: &mut dyn Sql, app: &AppId, caller: &Caller) -> Result<(), Failure> {
+    match caller {
+        Caller::Principal(Principal::Thing(thing)) if things::is_disabled(sql, app, thing)? => {
+            Err(Failure::thing_disabled(app, thing.as_str()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// 200 with a token that lasts as long as the one that it follows did, and is there instead of it; 403 for a refresh token
@@ -68,6 +86,7 @@ async fn refresh(cloud: &Cloud, call: Call, refresh: TokenHash) -> Result<Respon
     let refresh = move |sql: &mut dyn Sql| {
         let (caller, lifetime) =
             tokens::take_refreshed(sql, &call.app, &refresh)?.ok_or_else(Failure::wrong_refresh_token)?;
+        check_enabled(sql, &call.app, &caller)?;
         let (issued, new) = Issued::generate(Some(now.saturating_add(lifetime)));
         tokens::add(sql, &call.app, &caller, &new, now)?;
         Ok::<_, Failure>((issued, caller))
@@ -220,6 +239,14 @@ fn number_or_text(fields: &mut Object, field: &str) -> Result<String, Failure> {
 type Found = (Option<Name>, Option<(Principal, String)>);
 
 impl Who {
+    /// 400, the same whether there is nobody of this name or the password is another one.
+    fn refused(&self) -> Failure {
+        invalid_grant(match self {
+            Who::Client(_) => "The client was not found or a wrong secret was provided",
+            _ => "The user was not found or a wrong password was provided",
+        })
+    }
+
     fn read(username: &str) -> Self {
         let anybody = || Who::User(vec![UserName::Login, UserName::Email, UserName::Phone], username.to_owned());
         let Some((prefix, rest)) = username.split_once(':') else { return anybody() };

@@ -34,7 +34,7 @@ const CHUNK: i64 = 200;
 const MAX_SCANNED: usize = 10_000;
 /// Objects of a bucket that can be put in order or counted.
 const MAX_SORTED: usize = 100_000;
-/// The furthest that a query with an order can be paged.
+/// The furthest that a query with an order can be paged; the next page is refused.
 const MAX_OFFSET: i64 = 10_000;
 
 pub(super) fn routes() -> Router<Cloud> {
@@ -100,9 +100,15 @@ async fn query(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Res
         limit: limit(best_effort_limit)?,
         after: match pagination_key {
             None => 0,
-            Some(key) => read_key(&key)
-                .filter(|after| order.is_none() || *after <= MAX_OFFSET)
-                .ok_or_else(|| Failure::invalid("`paginationKey` is not one that was given out"))?,
+            Some(key) => match read_key(&key) {
+                Some(after) if order.is_some() && after > MAX_OFFSET => {
+                    let message =
+                        format!("In an order no more than the first {MAX_OFFSET} objects can be paged through");
+                    return Err(Failure::invalid(message).with("field", "paginationKey"));
+                }
+                Some(after) => after,
+                None => return Err(Failure::invalid("`paginationKey` is not one that was given out")),
+            },
         },
         clause,
         order,
@@ -248,8 +254,7 @@ async fn in_order(
             continue; // deleted meanwhile
         };
         if !page.add(shown(object)?) {
-            let next = i64::try_from(n).unwrap_or(i64::MAX);
-            return Ok((page.results, Some(next).filter(|next| *next <= MAX_OFFSET)));
+            return Ok((page.results, Some(i64::try_from(n).unwrap_or(i64::MAX))));
         }
     }
     Ok((page.results, None))

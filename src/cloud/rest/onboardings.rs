@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::end_nodes::put_behind;
 use super::ownership::add_owner;
-use crate::cloud::call::{Authorization, Body, Call};
+use crate::cloud::call::{Authorization, Body, Call, authenticate};
 use crate::cloud::caller::Caller;
 use crate::cloud::failure::Failure;
 use crate::cloud::identifiers::Identifiers;
@@ -101,7 +101,7 @@ async fn may_onboard_itself(cloud: &Cloud, call: &Call, thing: &ThingOnboarding)
     };
     let (app, identity, now) = (call.app.clone(), thing.thing.clone(), call.now);
     let check = move |sql: &mut dyn Sql| {
-        let caller = tokens::caller(sql, &app, &hash, now)?.ok_or_else(Failure::wrong_token)?;
+        let caller = authenticate(sql, &app, &hash, now)?;
         if matches!(caller, Caller::Anonymous | Caller::Admin) {
             return Ok(());
         }
@@ -123,7 +123,7 @@ async fn is_owner_itself(cloud: &Cloud, call: &Call, owner: &Principal) -> Resul
     };
     let (app, owner, now) = (call.app.clone(), owner.clone(), call.now);
     let check = move |sql: &mut dyn Sql| {
-        let caller = tokens::caller(sql, &app, &hash, now)?.ok_or_else(Failure::wrong_token)?;
+        let caller = authenticate(sql, &app, &hash, now)?;
         if !caller.may_act_as(&owner) {
             return Err(Failure::not_permitted(&app, &caller));
         }
@@ -162,6 +162,9 @@ async fn onboard_thing(
                     return Err(Failure::wrong_password());
                 }
                 attempt.succeeded();
+                if login.disabled {
+                    return Err(Failure::thing_disabled(&call.app, login.thing_id.as_str()));
+                }
                 None
             }
             (None, ThingIdentity::VendorThing(_)) => {
@@ -281,15 +284,22 @@ impl Onboarding {
             (None, None) => return Ok(None),
         };
         if let Some(owner) = &self.owner {
+            // To check the password took long: the owner may be gone since.
+            if let Principal::User(user) = owner
+                && !users::exists(sql, app, user)?
+            {
+                return Err(Failure::user_not_found(app, user.as_str()));
+            }
             add_owner(sql, app, &thing_id, owner, *now)?;
         }
         let principal = Principal::Thing(thing_id.clone());
         tokens::add(sql, app, &principal.clone().into(), &self.token, *now)?;
         if let Some(gateway) = &self.gateway {
-            // It was there, and the owner's, when the password was checked.
-            let owns = |owner| things::is_owner(sql, app, gateway, owner);
-            if !self.owner.as_ref().map_or(Ok(false), owns)? {
-                return Ok(None);
+            // It was there, and the owner's, before the password was checked. An error leaves nothing of all this.
+            if let Some(owner) = &self.owner
+                && !things::is_owner(sql, app, gateway, owner)?
+            {
+                return Err(Failure::not_permitted(app, &owner.clone().into()));
             }
             put_behind(sql, app, gateway, &thing_id, *now)?;
             return Ok(Some((thing_id, None)));

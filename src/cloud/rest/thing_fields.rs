@@ -132,7 +132,7 @@ pub(super) fn shown(
     body.extend(thing.firmware_version.as_deref().map(|value| ("_firmwareVersion".to_owned(), value.into())));
     body.insert("_layoutPosition".to_owned(), thing.layout_position.as_str().into());
     body.insert("_created".to_owned(), thing.created_at.into());
-    body.insert("_disabled".to_owned(), false.into());
+    body.insert("_disabled".to_owned(), thing.disabled.into());
     if let Some((online, at)) = connection {
         body.insert("_online".to_owned(), online.into());
         body.insert("_onlineStatusModifiedAt".to_owned(), at.into());
@@ -155,6 +155,7 @@ mod tests {
             firmware_version: None,
             layout_position: "STANDALONE".to_owned(),
             properties: "{}".to_owned(),
+            disabled: false,
             created_at: 1,
             modified_at: 1,
         }

@@ -52,6 +52,7 @@ async fn register(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<
         firmware_version: None,
         layout_position: LayoutPosition::Standalone.as_str().to_owned(),
         properties: "{}".to_owned(),
+        disabled: false,
         created_at: call.now,
         modified_at: call.now,
     };

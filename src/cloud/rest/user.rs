@@ -28,8 +28,7 @@ const CHANGE_PASSWORD: &str = "application/vnd.kii.ChangePasswordRequest+json";
 
 pub(super) fn routes() -> Router<Cloud> {
     Router::new()
-        // One SDK updates by POST.
-        .route("/api/apps/{app}/users/{user}", get(get_user).patch(update).post(update).delete(delete_user))
+        .route("/api/apps/{app}/users/{user}", get(get_user).patch(patch_user).post(replace_fields).delete(delete_user))
         .route("/api/apps/{app}/users/{user}/password", put(change_password))
 }
 
@@ -103,13 +102,33 @@ async fn get_user(State(cloud): State<Cloud>, call: Call) -> Result<Response, Fa
     Ok(answer::json(StatusCode::OK, &body))
 }
 
+/// What an update does to the fields that it does not name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unnamed {
+    Stay,
+    /// Those that the service has a meaning for stay nevertheless.
+    Go,
+}
+
 /// 200 with `modifiedAt`. Fields that the request does not name stay, those that are `null` go.
-async fn update(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Response, Failure> {
+async fn patch_user(cloud: State<Cloud>, call: Call, body: Body) -> Result<Response, Failure> {
+    update(cloud, call, body, Unnamed::Stay).await
+}
+
+/// The same, but an app's own fields that the request does not name go: it sends all that it wants to keep.
+async fn replace_fields(cloud: State<Cloud>, call: Call, body: Body) -> Result<Response, Failure> {
+    update(cloud, call, body, Unnamed::Go).await
+}
+
+async fn update(State(cloud): State<Cloud>, call: Call, body: Body, unnamed: Unnamed) -> Result<Response, Failure> {
     let said = body.object(&[UPDATE])?.0;
     let now = call.now;
     let update = move |sql: &mut dyn Sql| {
         let (mut user, _) = find_own(sql, &call)?;
         let mut fields = user.fields()?;
+        if unnamed == Unnamed::Go {
+            fields.retain(|name, _| is_predefined(name));
+        }
         for (name, value) in said {
             match value {
                 _ if is_reserved(&name) => {}
@@ -133,6 +152,11 @@ async fn update(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Re
     };
     cloud.store().write(update).await?;
     Ok(answer::json(StatusCode::OK, &json!({ "modifiedAt": now })))
+}
+
+/// The fields of a user that every app has.
+fn is_predefined(name: &str) -> bool {
+    matches!(name, "loginName" | "emailAddress" | "phoneNumber" | "displayName" | "country" | "locale")
 }
 
 /// What answers show and nobody but the service sets. A password is set elsewhere.
@@ -166,7 +190,7 @@ async fn change_password(State(cloud): State<Cloud>, call: Call, body: Body) -> 
     let asked = call.clone();
     let (user, caller) = cloud.store().read(move |sql: &mut dyn Sql| find_own(sql, &asked)).await?;
     if caller != Caller::Admin {
-        let name = throttle::Name::user(&call.app, user.user_id.as_str());
+        let name = throttle::Name::user_id(&call.app, &user.user_id);
         let attempt = cloud.begin_login(call.remote, Some(name), call.waited).await;
         let old = old.unwrap_or_else(|| Secret::from(""));
         if !cloud.passwords().verify(&old, Some(user.password_hash.clone())).await? {

@@ -1,7 +1,8 @@
 //! Which thing is behind which gateway. An end node has one gateway at most, and is none itself.
 
-use super::{Row, Sql, StoreError};
+use super::{Row, Sql, StoreError, subscriptions};
 use crate::ids::{AppId, ThingId, VendorThingId};
+use crate::thing_if::Principal;
 
 /// The gateway of `thing`, if it is an end node.
 pub(crate) fn gateway_of(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<Option<ThingId>, StoreError> {
@@ -36,7 +37,7 @@ pub(crate) fn insert(
     Ok(())
 }
 
-/// Takes `end_node` from behind `gateway`; `false` when it was not there.
+/// Takes `end_node` from behind `gateway`, and ends what that let them hear of each other; `false` when it was not there.
 pub(crate) fn delete(
     sql: &mut dyn Sql,
     app: &AppId,
@@ -47,6 +48,9 @@ pub(crate) fn delete(
         "DELETE FROM end_nodes WHERE app_id = $1 AND end_node_id = $2 AND gateway_id = $3",
         &[app.as_str().into(), end_node.as_str().into(), gateway.as_str().into()],
     )?;
+    if deleted > 0 {
+        subscriptions::part(sql, app, end_node, &Principal::Thing(gateway.clone()))?;
+    }
     Ok(deleted > 0)
 }
 

@@ -99,6 +99,18 @@ pub(crate) fn by_username(sql: &mut dyn Sql, username: &str) -> Result<Option<In
     row.map(installation).transpose()
 }
 
+/// Whether the installation whose endpoint has this user name is that of a disabled thing.
+pub(crate) fn is_disabled(sql: &mut dyn Sql, username: &str) -> Result<bool, StoreError> {
+    // The thing is looked up by its key; the last comparison tells it from a user.
+    let row = sql.query_one(
+        "SELECT t.thing_id FROM installations i \
+         JOIN things t ON t.app_id = i.app_id AND t.thing_id = SUBSTR(i.principal, 7) \
+         WHERE i.username = $1 AND t.disabled <> 0 AND i.principal = 'thing:' || t.thing_id",
+        &[username.into()],
+    )?;
+    Ok(row.is_some())
+}
+
 /// The installation with this id, or with this registration id, and whose it is.
 pub(crate) fn find(
     sql: &mut dyn Sql,

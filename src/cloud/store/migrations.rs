@@ -1,7 +1,7 @@
 //! The schema, as the steps that lead to it. A step that was ever released is never edited; a new one is appended.
 
 /// Each entry raises the schema by one version; the first makes version 1.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10];
 
 const V1: &str = "
 CREATE TABLE users (
@@ -265,4 +265,21 @@ CREATE TABLE trigger_results (
     result TEXT NOT NULL,
     PRIMARY KEY (app_id, thing_id, trigger_id, seq)
 );
+";
+
+/// What health checks write to: one row.
+const V9: &str = "
+CREATE TABLE health_checks (
+    id BIGINT NOT NULL,
+    checks BIGINT NOT NULL,
+    PRIMARY KEY (id)
+);
+
+INSERT INTO health_checks (id, checks) VALUES (1, 0);
+";
+
+/// Things that are disabled, and their tokens with them.
+const V10: &str = "
+ALTER TABLE things ADD COLUMN disabled BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE access_tokens ADD COLUMN disabled BIGINT NOT NULL DEFAULT 0;
 ";

@@ -11,6 +11,7 @@ pub(crate) mod buckets;
 pub(crate) mod commands;
 pub(crate) mod end_nodes;
 mod error;
+pub(crate) mod health;
 pub(crate) mod installations;
 mod migrations;
 pub(crate) mod objects;

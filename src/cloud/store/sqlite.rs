@@ -49,6 +49,8 @@ impl SqliteStore {
     /// The store in `directory`, whose lock it keeps until it is closed.
     pub(crate) fn in_directory(directory: DataDirectory, bounds: Bounds, now: i64) -> Result<Self, OpenError> {
         let path = directory.join(DATABASE);
+        // SQLite gives its log the same mode. The directory is closed to others, but a copy of it need not be.
+        directory.make_private(DATABASE)?;
         let mut connection = Connection::open(&path).map_err(OpenError::database)?;
         // FULL: the write-ahead log is synced at every commit, so what was answered survives a power cut; on a Mac that
         // takes fullfsync as well.

@@ -1,6 +1,6 @@
 //! Things, and who owns them.
 
-use super::{Row, Sql, StoreError, buckets, end_nodes};
+use super::{Row, Sql, StoreError, buckets, end_nodes, subscriptions};
 use crate::ids::{AppId, ThingId, VendorThingId};
 use crate::thing_if::Principal;
 
@@ -23,6 +23,7 @@ pub(crate) struct Login {
     pub(crate) thing_id: ThingId,
     pub(crate) vendor_thing_id: VendorThingId,
     pub(crate) password_hash: String,
+    pub(crate) disabled: bool,
 }
 
 pub(crate) fn insert(sql: &mut dyn Sql, app: &AppId, thing: &NewThing, now: i64) -> Result<(), StoreError> {
@@ -56,7 +57,7 @@ pub(crate) fn exists(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<
 
 pub(crate) fn by_id(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<Option<Login>, StoreError> {
     let row = sql.query_one(
-        "SELECT thing_id, vendor_thing_id, password_hash FROM things WHERE app_id = $1 AND thing_id = $2",
+        "SELECT thing_id, vendor_thing_id, password_hash, disabled FROM things WHERE app_id = $1 AND thing_id = $2",
         &[app.as_str().into(), thing.as_str().into()],
     )?;
     row.map(login).transpose()
@@ -68,7 +69,7 @@ pub(crate) fn by_vendor_id(
     vendor: &VendorThingId,
 ) -> Result<Option<Login>, StoreError> {
     let row = sql.query_one(
-        "SELECT thing_id, vendor_thing_id, password_hash FROM things WHERE app_id = $1 AND vendor_thing_id = $2",
+        "SELECT thing_id, vendor_thing_id, password_hash, disabled FROM things WHERE app_id = $1 AND vendor_thing_id = $2",
         &[app.as_str().into(), vendor.as_str().into()],
     )?;
     row.map(login).transpose()
@@ -79,6 +80,7 @@ fn login(mut row: Row) -> Result<Login, StoreError> {
         thing_id: ThingId::new(row.text(0)?).map_err(|_| StoreError::column(0, "a thing id"))?,
         vendor_thing_id: VendorThingId::new(row.text(1)?).map_err(|_| StoreError::column(1, "a vendor thing id"))?,
         password_hash: row.text(2)?,
+        disabled: row.integer(3)? != 0,
     })
 }
 
@@ -91,6 +93,7 @@ pub(crate) struct Thing {
     pub(crate) firmware_version: Option<String>,
     pub(crate) layout_position: String,
     pub(crate) properties: String,
+    pub(crate) disabled: bool,
     pub(crate) created_at: i64,
     pub(crate) modified_at: i64,
 }
@@ -98,7 +101,7 @@ pub(crate) struct Thing {
 pub(crate) fn get(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<Option<Thing>, StoreError> {
     let row = sql.query_one(
         "SELECT thing_id, vendor_thing_id, thing_type, firmware_version, layout_position, properties, created_at, \
-         modified_at FROM things WHERE app_id = $1 AND thing_id = $2",
+         modified_at, disabled FROM things WHERE app_id = $1 AND thing_id = $2",
         &[app.as_str().into(), thing.as_str().into()],
     )?;
     row.map(self::thing).transpose()
@@ -116,7 +119,7 @@ pub(crate) fn of_owner(
 ) -> Result<Vec<Thing>, StoreError> {
     let rows = sql.query(
         "SELECT t.thing_id, t.vendor_thing_id, t.thing_type, t.firmware_version, t.layout_position, t.properties, \
-         t.created_at, t.modified_at FROM thing_owners o \
+         t.created_at, t.modified_at, t.disabled FROM thing_owners o \
          JOIN things t ON t.app_id = o.app_id AND t.thing_id = o.thing_id \
          WHERE o.app_id = $1 AND o.owner = $2 AND o.thing_id > $3 AND ($4 = '' OR t.thing_type = $4) \
          ORDER BY o.thing_id LIMIT $5",
@@ -129,7 +132,7 @@ pub(crate) fn of_owner(
 pub(crate) fn of_app(sql: &mut dyn Sql, app: &AppId, after: &str, limit: i64) -> Result<Vec<Thing>, StoreError> {
     let rows = sql.query(
         "SELECT thing_id, vendor_thing_id, thing_type, firmware_version, layout_position, properties, created_at, \
-         modified_at FROM things WHERE app_id = $1 AND thing_id > $2 ORDER BY thing_id LIMIT $3",
+         modified_at, disabled FROM things WHERE app_id = $1 AND thing_id > $2 ORDER BY thing_id LIMIT $3",
         &[app.as_str().into(), after.into(), limit.into()],
     )?;
     rows.into_iter().map(thing).collect()
@@ -145,6 +148,7 @@ fn thing(mut row: Row) -> Result<Thing, StoreError> {
         properties: row.text(5)?,
         created_at: row.integer(6)?,
         modified_at: row.integer(7)?,
+        disabled: row.integer(8)? != 0,
     })
 }
 
@@ -211,6 +215,44 @@ pub(crate) fn set_login(
     Ok(())
 }
 
+/// Gives a thing another password.
+pub(crate) fn set_password(
+    sql: &mut dyn Sql,
+    app: &AppId,
+    thing: &ThingId,
+    password_hash: &str,
+    now: i64,
+) -> Result<(), StoreError> {
+    sql.execute(
+        "UPDATE things SET password_hash = $3, modified_at = $4 WHERE app_id = $1 AND thing_id = $2",
+        &[app.as_str().into(), thing.as_str().into(), password_hash.into(), now.into()],
+    )?;
+    Ok(())
+}
+
+/// Disables or enables a thing; `false` when it was so before.
+pub(crate) fn set_disabled(
+    sql: &mut dyn Sql,
+    app: &AppId,
+    thing: &ThingId,
+    disabled: bool,
+    now: i64,
+) -> Result<bool, StoreError> {
+    let changed = sql.execute(
+        "UPDATE things SET disabled = $3, modified_at = $4 WHERE app_id = $1 AND thing_id = $2 AND disabled <> $3",
+        &[app.as_str().into(), thing.as_str().into(), i64::from(disabled).into(), now.into()],
+    )?;
+    Ok(changed > 0)
+}
+
+pub(crate) fn is_disabled(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<bool, StoreError> {
+    let row = sql.query_one(
+        "SELECT thing_id FROM things WHERE app_id = $1 AND thing_id = $2 AND disabled <> 0",
+        &[app.as_str().into(), thing.as_str().into()],
+    )?;
+    Ok(row.is_some())
+}
+
 /// Stores where a thing stands.
 pub(crate) fn set_layout_position(
     sql: &mut dyn Sql,
@@ -260,7 +302,7 @@ pub(crate) fn owners(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<
     rows.into_iter().map(|mut row| row.text(0)?.parse().map_err(|_| StoreError::column(0, "an owner"))).collect()
 }
 
-/// Makes `owner` an owner of `thing` no more; `false` when it was none.
+/// Makes `owner` an owner of `thing` no more, and ends what it hears by that; `false` when it was none.
 pub(crate) fn remove_owner(
     sql: &mut dyn Sql,
     app: &AppId,
@@ -271,6 +313,9 @@ pub(crate) fn remove_owner(
         "DELETE FROM thing_owners WHERE app_id = $1 AND thing_id = $2 AND owner = $3",
         &[app.as_str().into(), thing.as_str().into(), owner.to_string().into()],
     )?;
+    if removed > 0 {
+        subscriptions::part(sql, app, thing, owner)?;
+    }
     Ok(removed > 0)
 }
 

@@ -6,17 +6,22 @@ use crate::cloud::token::TokenHash;
 use crate::ids::AppId;
 use crate::thing_if::Principal;
 
-/// Whose token this is, in `app`; `None` for a token that is unknown there or has expired.
-pub(crate) fn caller(sql: &mut dyn Sql, app: &AppId, hash: &TokenHash, now: i64) -> Result<Option<Caller>, StoreError> {
+/// Whose token this is, in `app`, and whether it is that of a disabled thing; `None` for a token that is unknown there or has
+/// expired.
+pub(crate) fn caller(
+    sql: &mut dyn Sql,
+    app: &AppId,
+    hash: &TokenHash,
+    now: i64,
+) -> Result<Option<(Caller, bool)>, StoreError> {
     let row = sql.query_one(
-        "SELECT principal FROM access_tokens \
+        "SELECT principal, disabled FROM access_tokens \
          WHERE token_hash = $1 AND app_id = $2 AND (expires_at IS NULL OR expires_at > $3)",
         &[hash.as_bytes().into(), app.as_str().into(), now.into()],
     )?;
-    match row {
-        Some(mut row) => row.text(0)?.parse().map(Some).map_err(|_| StoreError::column(0, "a caller")),
-        None => Ok(None),
-    }
+    let Some(mut row) = row else { return Ok(None) };
+    let caller = row.text(0)?.parse().map_err(|_| StoreError::column(0, "a caller"))?;
+    Ok(Some((caller, row.integer(1)? != 0)))
 }
 
 /// A token to be added.
@@ -40,7 +45,7 @@ const KEEP_OF_ADMIN: i64 = 64;
 const KEEP_OF_ANYBODY: i64 = 10_000;
 
 /// Adds a token of `caller`. Of all that there are, the newest 8 of a thing, 64 of a user or an administrator, 10,000 of anybody
-/// with the application's key stay valid.
+/// with the application's key stay valid. One of a disabled thing is disabled as well.
 pub(crate) fn add(sql: &mut dyn Sql, app: &AppId, caller: &Caller, new: &NewToken, now: i64) -> Result<(), StoreError> {
     let keep = match caller {
         Caller::Principal(Principal::Thing(_)) => KEEP_OF_THING,
@@ -49,14 +54,19 @@ pub(crate) fn add(sql: &mut dyn Sql, app: &AppId, caller: &Caller, new: &NewToke
         Caller::Anonymous => KEEP_OF_ANYBODY,
     };
     let principal = caller.to_string();
+    let thing = match caller {
+        Caller::Principal(Principal::Thing(thing)) => Some(thing.as_str()),
+        _ => None,
+    };
     let row = sql.query_one(
         "SELECT COALESCE(MAX(seq), 0) + 1 FROM access_tokens WHERE app_id = $1 AND principal = $2",
         &[app.as_str().into(), (&principal).into()],
     )?;
     let seq = row.map_or(Ok(1), |row| row.integer(0))?;
     sql.execute(
-        "INSERT INTO access_tokens (token_hash, app_id, principal, seq, expires_at, created_at, refresh_hash) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO access_tokens (token_hash, app_id, principal, seq, expires_at, created_at, refresh_hash, \
+         disabled) VALUES ($1, $2, $3, $4, $5, $6, $7, \
+         COALESCE((SELECT disabled FROM things WHERE app_id = $2 AND thing_id = $8), 0))",
         &[
             new.hash.as_bytes().into(),
             app.as_str().into(),
@@ -65,6 +75,7 @@ pub(crate) fn add(sql: &mut dyn Sql, app: &AppId, caller: &Caller, new: &NewToke
             new.expires_at.into(),
             now.into(),
             new.refresh.as_ref().map(|hash| hash.as_bytes()).into(),
+            thing.into(),
         ],
     )?;
     sql.execute(
@@ -93,6 +104,15 @@ pub(crate) fn take_refreshed(
     )?;
     let caller = row.text(0)?.parse().map_err(|_| StoreError::column(0, "a caller"))?;
     Ok(Some((caller, row.integer(1)?)))
+}
+
+/// Disables every token of `principal`.
+pub(crate) fn disable_all_of(sql: &mut dyn Sql, app: &AppId, principal: &Principal) -> Result<(), StoreError> {
+    sql.execute(
+        "UPDATE access_tokens SET disabled = 1 WHERE app_id = $1 AND principal = $2",
+        &[app.as_str().into(), principal.to_string().into()],
+    )?;
+    Ok(())
 }
 
 /// Ends every token of `principal`.

@@ -117,6 +117,12 @@ fn command(
     if !cloud.has_app(app) || !things::exists(sql, app, &target)? {
         return Ok(Err("The thing that it commands is gone"));
     }
+    // That of a thing which was disabled since. Everybody else's rights are judged below.
+    if let Caller::Principal(Principal::Thing(own)) = &owner
+        && things::is_disabled(sql, app, own)?
+    {
+        return Ok(Err("The thing that gave it its command is disabled"));
+    }
     if !may_use(sql, app, &owner, thing)? || !may_use(sql, app, &owner, &target)? {
         return Ok(Err("Whoever gave it its command may no longer command that thing"));
     }

@@ -29,6 +29,7 @@ impl<W: Wire, S: Backend> Connection<W, S> {
                     taps.show(true, &self.peer.client_id, &publish.topic, &publish.payload);
                     let verdict = intake::judge(
                         &self.peer,
+                        self.live.config.paths,
                         publish.topic.clone(),
                         publish.payload,
                         self.live.registry.counters(),
@@ -184,7 +185,9 @@ impl<W: Wire, S: Backend> Connection<W, S> {
         self.live.registry.taps().show(false, &self.peer.client_id, &self.pushes, payload);
         self.held += payload.len();
         if !publish(&mut self.output, &self.pushes, payload) {
-            self.live.registry.counters().pushes_dropped.add();
+            let counters = self.live.registry.counters();
+            counters.pushes_dropped.add();
+            counters.pushes_abandoned.add();
         }
     }
 }

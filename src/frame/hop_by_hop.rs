@@ -16,8 +16,10 @@ const KNOWN: [HeaderName; 9] = [
     UPGRADE,
 ];
 
-/// Takes them out, and those that `Connection` names (RFC 9110 §7.6.1).
-pub(super) fn remove(headers: &mut HeaderMap) {
+/// Takes out the headers that are about one connection: `Connection` and what it names, and those that everybody knows to be
+/// such ([RFC 9110 §7.6.1](https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1)). Whoever passes a message on does this
+/// before it adds headers of its own, so that no message can name them away.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // Most messages have no `Connection`, and those that have say `keep-alive`.
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -42,7 +44,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        remove(&mut map);
+        remove_hop_by_hop(&mut map);
         map.iter().map(|(name, value)| format!("{name}:{}", value.to_str().expect("ASCII"))).collect()
     }
 

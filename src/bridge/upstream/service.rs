@@ -1,0 +1,264 @@
+//! The service behind the edge: requests to the upstream, and its answers.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, LOCATION, RETRY_AFTER};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::counters::{Counters, Counting, add};
+use super::onboarding::{is_onboarding, rewrite};
+use super::options::Options;
+use super::route::Routes;
+use super::{Endpoints, headers};
+use crate::bridge::outgoing::{Bounds, NoAnswer, Outgoing};
+use crate::bridge::rules;
+use crate::edge::{Paths, Peer};
+use crate::ids::AppId;
+use crate::thing_if::{ErrorBody, ErrorCode, MqttEndpoint};
+
+/// `Retry-After` of an upstream that cannot be reached, and of one that has too much to do.
+const UNREACHABLE: Duration = Duration::from_secs(5);
+const OVERLOADED: Duration = Duration::from_secs(1);
+
+/// An HTTP(S) service as the service behind an [`Edge`](crate::edge::Edge). Never an error; see the [module](super) for what it
+/// answers. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Upstream {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    outgoing: Outgoing,
+    routes: Routes,
+    places: Semaphore,
+    /// `Authorization` of onboardings.
+    basic: HashMap<AppId, HeaderValue>,
+    counting: Counting,
+    options: Options,
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+impl Upstream {
+    /// Nothing is connected before the first request.
+    pub fn new(options: Options) -> Self {
+        let bounds = Bounds { connect: options.connect_timeout, idle: options.idle, max_idle: options.max_concurrent };
+        let basic = options.apps.iter().filter_map(|(app, key)| {
+            let mut value =
+                HeaderValue::try_from(format!("Basic {}", STANDARD.encode(format!("{app}:{}", key.expose())))).ok()?;
+            value.set_sensitive(true);
+            Some((app.clone(), value))
+        });
+        let shared = Shared {
+            outgoing: Outgoing::new(options.tls.clone(), bounds),
+            routes: Routes::new(options.swaps.clone(), options.allowed.clone()),
+            places: Semaphore::new(options.max_concurrent.clamp(1, Semaphore::MAX_PERMITS)),
+            basic: basic.collect(),
+            counting: Counting::default(),
+            options,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// What the edge before it must let through.
+    pub fn paths(&self) -> Paths {
+        if self.shared.routes.has_other_paths() { Paths::Any } else { Paths::ThingIf }
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> Counters {
+        self.shared.counting.snapshot()
+    }
+
+    /// The logins that it has learnt.
+    pub fn endpoints(&self) -> &Arc<Endpoints> {
+        &self.shared.options.endpoints
+    }
+}
+
+impl Service<Request<Bytes>> for Upstream {
+    type Response = Response<Bytes>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { Ok(shared.answer(request).await.unwrap_or_else(|refused| refused)) })
+    }
+}
+
+impl Shared {
+    #[allow(clippy::result_large_err)] // either is the answer, which is what is written next
+    async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Response<Bytes>> {
+        let Some(peer) = request.extensions().get::<Peer>().cloned() else {
+            tracing::error!("a request did not come from an edge");
+            return Err(rules::error(ErrorCode::UndefinedError, "The bridge failed."));
+        };
+        let onboards = is_onboarding(&peer.app_id, request.method(), request.uri().path());
+        let host = self.options.advertise.host.clone();
+        let host = host.unwrap_or_else(|| peer.local.ip().to_canonical().to_string());
+        let request = self.prepare(request, &peer, &host, onboards).inspect_err(|_| add(&self.counting.refused))?;
+        let mut answered = self.send(request).await?;
+        add(&self.counting.answered);
+        if answered.status().is_informational() {
+            return Err(rules::error(ErrorCode::BadGateway, "The service has changed its protocol."));
+        }
+        rules::remove_hop_by_hop(answered.headers_mut());
+        self.turn_location(&mut answered);
+        if onboards
+            && let Some((endpoint, body)) = rewrite(answered.status(), answered.body(), &host, &self.options.advertise)
+        {
+            self.learn(peer.app_id, endpoint).await?;
+            *answered.body_mut() = body;
+        }
+        Ok(in_json(answered))
+    }
+
+    /// The request as it goes to the upstream.
+    #[allow(clippy::result_large_err)]
+    fn prepare(
+        &self,
+        request: Request<Bytes>,
+        peer: &Peer,
+        host: &str,
+        onboards: bool,
+    ) -> Result<Request<Bytes>, Response<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let path = self.routes.lead(&parts.method, parts.uri.path(), parts.uri.query())?;
+        rules::check_len(body.len(), self.options.max_request)?;
+        let Some(uri) = self.options.url.join(&path) else {
+            return Err(rules::error(ErrorCode::PathNotFound, "There is nothing at this path."));
+        };
+        let authorization = if onboards { self.basic.get(&peer.app_id) } else { None };
+        let mut prepared = Request::new(body);
+        *prepared.method_mut() = parts.method;
+        *prepared.uri_mut() = uri;
+        *prepared.headers_mut() = parts.headers;
+        headers::prepare(prepared.headers_mut(), peer, host, authorization);
+        if onboards {
+            // It is to be read here.
+            prepared.headers_mut().remove(ACCEPT_ENCODING);
+        }
+        Ok(prepared)
+    }
+
+    #[allow(clippy::result_large_err)]
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Response<Bytes>> {
+        let until = Instant::now() + self.options.timeout;
+        let Ok(Ok(_place)) = tokio::time::timeout_at(until, self.places.acquire()).await else {
+            add(&self.counting.overloaded);
+            let message = "The service behind the bridge has too much to do. Please try again later.";
+            return Err(rules::error_to_retry(ErrorCode::TemporaryUnavailableError, message, OVERLOADED));
+        };
+        let may_repeat = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        let again = may_repeat.then(|| request.clone());
+        let mut answered = self.send_once(request, until).await;
+        if let (Err(NoAnswer::Broken(_)), Some(request)) = (&answered, again) {
+            add(&self.counting.repeated);
+            answered = self.send_once(request, until).await;
+        }
+        answered.map_err(|why| self.explain(&why))
+    }
+
+    async fn send_once(&self, request: Request<Bytes>, until: Instant) -> Result<Response<Bytes>, NoAnswer> {
+        let left = until.saturating_duration_since(Instant::now());
+        self.outgoing.send(request, left, self.options.max_answer).await
+    }
+
+    /// What the device is told; the log is told more.
+    fn explain(&self, why: &NoAnswer) -> Response<Bytes> {
+        tracing::warn!(upstream = %self.options.url, %why, "the upstream gave no answer");
+        let (counter, response) = match why {
+            NoAnswer::NotSent(_) => {
+                let message = "The service behind the bridge cannot be reached. Please try again later.";
+                let code = ErrorCode::TemporaryUnavailableError;
+                (&self.counting.unreachable, rules::error_to_retry(code, message, UNREACHABLE))
+            }
+            NoAnswer::Broken(_) => {
+                let message = "The service behind the bridge broke off. The request may have been executed.";
+                (&self.counting.broken, rules::error(ErrorCode::BadGateway, message))
+            }
+            NoAnswer::TooLong => {
+                let max = self.options.max_answer;
+                let message = format!("The answer of the service behind the bridge has more than {max} bytes.");
+                (&self.counting.too_long, rules::error(ErrorCode::BadGateway, message))
+            }
+            NoAnswer::TimedOut => {
+                let message =
+                    "The service behind the bridge did not answer in time. The request may have been executed.";
+                (&self.counting.timed_out, rules::error(ErrorCode::GatewayTimeout, message))
+            }
+        };
+        add(counter);
+        response
+    }
+
+    /// Keeps the login that an onboarding has given away, before its device is told of it.
+    #[allow(clippy::result_large_err)]
+    async fn learn(&self, app_id: AppId, endpoint: MqttEndpoint) -> Result<(), Response<Bytes>> {
+        let endpoints = Arc::clone(&self.options.endpoints);
+        let learnt = tokio::task::spawn_blocking(move || endpoints.learn(&app_id, &endpoint)).await;
+        let error = match learnt {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(%error, "a login was not kept, so its device must onboard again");
+        add(&self.counting.not_learnt);
+        let message = "The bridge cannot keep the thing's login. Please onboard again later.";
+        Err(rules::error_to_retry(ErrorCode::TemporaryUnavailableError, message, UNREACHABLE))
+    }
+
+    /// A `Location` of the upstream's is one of the device's.
+    fn turn_location(&self, answered: &mut Response<Bytes>) {
+        let Some(location) = answered.headers().get(LOCATION).and_then(|value| value.to_str().ok()) else { return };
+        let Some(path) = self.options.url.strip(location) else { return };
+        if let Some(path) = self.routes.back(path)
+            && let Ok(value) = HeaderValue::from_str(&path)
+        {
+            answered.headers_mut().insert(LOCATION, value);
+        }
+    }
+}
+
+/// An answer of something between the bridge and the service, such as a load balancer's page, with the body that devices
+/// expect. `Retry-After` stays.
+fn in_json(answered: Response<Bytes>) -> Response<Bytes> {
+    let (code, message) = match answered.status() {
+        StatusCode::BAD_GATEWAY => (ErrorCode::BadGateway, "The service cannot answer."),
+        StatusCode::SERVICE_UNAVAILABLE => {
+            (ErrorCode::TemporaryUnavailableError, "The service is not available. Please try again later.")
+        }
+        StatusCode::GATEWAY_TIMEOUT => (ErrorCode::GatewayTimeout, "The service did not answer in time."),
+        _ => return answered,
+    };
+    if ErrorBody::from_json(answered.body()).is_ok() {
+        return answered;
+    }
+    let mut told = rules::error(code, message);
+    if let Some(wait) = answered.headers().get(RETRY_AFTER) {
+        told.headers_mut().insert(RETRY_AFTER, wait.clone());
+    }
+    told
+}

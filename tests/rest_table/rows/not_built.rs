@@ -1,0 +1,42 @@
+//! What the late service had and this one has not.
+
+use super::*;
+
+#[rustfmt::skip]
+pub(crate) const NOT_BUILT: &[Case] = &[
+    ("GET /thing-if/apps/{APP}/traits", "-", "-", "", 401, "UNAUTHORIZED"),
+    ("GET /thing-if/apps/{APP}/traits", "Bearer nonsense", "-", "", 403, "WRONG_TOKEN"),
+    ("GET /thing-if/apps/{APP}/traits", "Bearer $stranger", "-", "", 403, "WRONG_TOKEN"),
+    ("GET /thing-if/apps/{APP}/traits", "Bearer $lamp", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("PUT /api/apps/{APP}/users/{bob}/status", "Bearer $admin", J, r#"{"disabled":true}"#, 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("GET /thing-if/apps/{APP}/traits", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("PUT /thing-if/apps/{APP}/traits/some/more", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("POST /thing-if/apps/{APP}/configuration/some/more", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("DELETE /api/apps/{APP}/groups", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("GET /api/apps/{APP}/buckets/bb/acl", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("PUT /api/apps/{APP}/buckets/bb/acl/some/more", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("POST /api/apps/{APP}/users/me/buckets/bb/acl", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("DELETE /api/apps/{APP}/users/me/buckets/bb/acl/some/more", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("GET /api/apps/{APP}/things/{TH}/buckets/bb/acl", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("PUT /api/apps/{APP}/things/{TH}/buckets/bb/acl/some/more", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("POST /api/apps/{APP}/buckets/bb/objects/o1/acl", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("DELETE /api/apps/{APP}/buckets/bb/objects/o1/acl/some/more", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("GET /api/apps/{APP}/users/me/buckets/bb/objects/o1/acl", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("PUT /api/apps/{APP}/users/me/buckets/bb/objects/o1/acl/some/more", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("POST /api/apps/{APP}/things/{TH}/buckets/bb/objects/o1/acl", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("DELETE /api/apps/{APP}/things/{TH}/buckets/bb/objects/o1/acl/some/more", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("GET /api/apps/{APP}/topics/t1/acl", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("PUT /api/apps/{APP}/topics/t1/acl/some/more", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("POST /api/apps/{APP}/users/me/topics/t1/acl", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("DELETE /api/apps/{APP}/users/me/topics/t1/acl/some/more", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("GET /api/apps/{APP}/things/{TH}/topics/t1/acl", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("PUT /api/apps/{APP}/things/{TH}/topics/t1/acl/some/more", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("POST /api/apps/{APP}/buckets/bb/objects/o1/body", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("DELETE /api/apps/{APP}/buckets/bb/objects/o1/body/some/more", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("GET /api/apps/{APP}/users/me/buckets/bb/objects/o1/body", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("PUT /api/apps/{APP}/users/me/buckets/bb/objects/o1/body/some/more", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("POST /api/apps/{APP}/things/{TH}/buckets/bb/objects/o1/body", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("DELETE /api/apps/{APP}/things/{TH}/buckets/bb/objects/o1/body/some/more", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("GET /api/apps/{APP}/server-code/some/more", "Bearer $ann", "-", "", 501, "OPERATION_NOT_IMPLEMENTED"),
+    ("PUT /api/apps/{APP}/users/me/status", "Bearer $ann", J, "{}", 501, "OPERATION_NOT_IMPLEMENTED"),
+];
