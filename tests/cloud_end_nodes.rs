@@ -151,6 +151,24 @@ async fn an_onboarding_keeps_what_it_says_and_a_later_one_what_is_new() {
     world.stop().await;
 }
 
+/// Deep values take many times their size once they are printed.
+#[tokio::test]
+async fn an_onboarding_says_no_more_of_a_thing_than_an_answer_shows() {
+    let world = World::start(with_admin()).await;
+    let deep = (0..100).fold(json!(1), |inner, _| json!({ "a": inner }));
+    let onboard = async |vendor: &str, times: usize| {
+        let body =
+            json!({ "vendorThingID": vendor, "thingPassword": "p", "thingProperties": { "a": vec![&deep; times] } });
+        assert!(body.to_string().len() < 63 * 1024, "it is not long as it is sent");
+        world.send(&format!("POST {ONBOARDINGS}"), "$key", BY_THING, &body.to_string()).await
+    };
+    assert_eq!(onboard("deep", 2).await.status, 200);
+    assert_eq!(onboard("deeper", 100).await.code(), "INVALID_INPUT_DATA");
+    let made = world.send("GET /api/apps/{APP}/things/VENDOR_THING_ID:deeper", "Bearer $admin", "", "").await;
+    assert_eq!(made.code(), "THING_NOT_FOUND");
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn the_list_of_end_nodes_is_whole_page_by_page() {
     let world = World::start(with_admin()).await;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::end_nodes::put_behind;
 use super::ownership::add_owner;
+use super::thing_fields::check_printed;
 use crate::cloud::call::{Authorization, Body, Call, authenticate};
 use crate::cloud::caller::Caller;
 use crate::cloud::failure::Failure;
@@ -50,6 +51,7 @@ async fn onboard(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<R
             (as_thing(&end_node), Some(end_node.owner), Some(gateway))
         }
     };
+    thing.profile.thing_properties.as_ref().map_or(Ok(()), check_printed)?;
     let onboarded = onboard_thing(&cloud, &call, thing, owner, gateway).await?;
     Ok(answer::exposed(StatusCode::OK, onboarded.answer(&cloud, &call)))
 }
