@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::case::Request;
+use crate::case::{Place, Request};
 use crate::cloud_support::names::Names;
 use crate::cloud_support::{APP, Answer, KEY, OTHER_APP, OTHER_KEY, Served, basic, onboard, options, user};
 use crate::raw_mqtt::{Client, connect};
@@ -21,20 +21,6 @@ const ADMIN_SECRET: &str = "a secret of 32 random characters";
 
 /// When everything happens, in milliseconds since 1970: the clock stands still.
 pub(crate) const NOW: u64 = 1_000_000;
-
-/// In what circumstances cases are run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    Usual,
-    /// The cloud was closed, and is still asked.
-    Closed,
-    /// Somebody has damaged the database under it.
-    Broken,
-    /// The edge takes one request a second.
-    Hurried,
-    /// The edge takes none.
-    Full,
-}
 
 pub(crate) struct World {
     pub(crate) names: Names,
