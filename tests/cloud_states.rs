@@ -236,7 +236,7 @@ async fn a_state_is_at_most_10_kb_long() {
         assert_eq!(many.call("PUT", "/states/aliases/another", TRAIT, "{}").await.code(), "INVALID_INPUT_DATA");
         assert_eq!(many.call("PUT", "/states/aliases/alias99", TRAIT, "{}").await.status, 204);
         // As short as can be, but long in an answer.
-        let deep = format!(r#"{{"d":{}1{}}}"#, r#"{"":"#.repeat(100), "}".repeat(100));
+        let deep = format!(r#"{{"d":{}1{}}}"#, r#"{"":"#.repeat(98), "}".repeat(98));
         let many = format!(r#"{{"all":[{}1]}}"#, format!("{}1{},", r#"{"":"#.repeat(8), "}".repeat(8)).repeat(230));
         assert_eq!(thing.call("PUT", "/states/aliases/A", TRAIT, &deep).await.status, 204);
         assert_eq!(thing.call("PUT", "/states/aliases/A", TRAIT, &many).await.code(), "INVALID_INPUT_DATA");

@@ -46,6 +46,7 @@ mod health;
 pub mod http;
 mod id_page;
 mod identifiers;
+mod nesting;
 mod object;
 mod operations;
 mod operator;

@@ -91,6 +91,9 @@ impl World {
         names.add("$key", basic(APP, KEY));
         names.add("$wrongkey", basic(APP, "wrong"));
         names.add("$otherkey", basic(OTHER_APP, OTHER_KEY));
+        for (name, levels) in [("{100 levels}", 100), ("{101 levels}", 101)] {
+            names.add(name, format!("{}1{}", r#"{"":"#.repeat(levels), "}".repeat(levels)));
+        }
         names.add("{70 KB}", "x".repeat(70 * 1024));
         names.add("{9 KB}", "x".repeat(9 * 1024));
     }
