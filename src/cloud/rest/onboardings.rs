@@ -190,7 +190,7 @@ async fn onboard_thing(
             layout_position: request.profile.layout_position,
             owner: owner.clone(),
             gateway: gateway.clone(),
-            token: NewToken { hash, expires_at: None, refresh: None },
+            token: NewToken { hash, expires_at: None, refresh: None, gateway: gateway.clone() },
             now: call.now,
         };
         if let Some((thing_id, installation)) = cloud.store().write(move |sql: &mut dyn Sql| job.run(sql)).await? {
