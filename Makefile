@@ -32,6 +32,10 @@ fuzz: build-packages ## Five million broken inputs to each reader; CASES=n, FIRS
 		$(CARGO) test --locked --release --no-default-features --test fuzz -- --nocapture
 
 # Unoptimised, as everything else that is built for tests.
+fuzz-service: build-packages ## A hundred thousand generated requests to the whole service; CASES=n, SEED=n
+	GENERATED_CASES=$(or $(CASES),100000) GENERATED_SEED=$(SEED) \
+		$(CARGO) test --locked --test cloud_generated -- --nocapture
+
 soak: build-packages ## 500 devices for 10 minutes, the server killed every 20 s; SOAK_SECONDS=n, SOAK_SEED=n
 	ulimit -n 4096; SOAK_SECONDS=$(or $(SOAK_SECONDS),600) SOAK_DEVICES=$(or $(SOAK_DEVICES),500) SOAK_PROCESSES=$(or $(SOAK_PROCESSES),4) \
 		SOAK_KILL_EVERY=$(or $(SOAK_KILL_EVERY),20) SOAK_SEED=$(SOAK_SEED) $(CARGO) test --locked --test soak
@@ -63,4 +67,4 @@ test-packages:
 instruction-packages:
 	@bash .ci/install instructions
 
-.PHONY: help demo test interop fault-matrix simulate fuzz soak bench check-instructions lint build-packages test-packages instruction-packages
+.PHONY: help demo test interop fault-matrix simulate fuzz fuzz-service soak bench check-instructions lint build-packages test-packages instruction-packages

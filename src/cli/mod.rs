@@ -166,4 +166,37 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
+
+    /// Whatever an example names is there: its verb, and each of its flags.
+    #[test]
+    fn every_verb_has_examples_and_they_are_true() {
+        let program = Cli::command();
+        for verb in program.get_subcommands() {
+            let name = verb.get_name();
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:\n  "), "{name} has no examples");
+            let lines = help.replace("\\\n", " ");
+            let examples: Vec<_> = lines.lines().filter_map(|line| line.split_once("thingif ")).collect();
+            assert!(examples.iter().any(|(_, rest)| rest.starts_with(name)), "{name}: {help}");
+            for (_, example) in examples {
+                // What stands behind a pipe or a comment is something else's.
+                let own = example.split(['|', '#']).next().unwrap_or_default();
+                let mut words = own.split_whitespace();
+                let mut command =
+                    program.find_subcommand(words.next().unwrap_or_default()).unwrap_or_else(|| panic!("{example}"));
+                for word in words {
+                    match word.strip_prefix("--") {
+                        Some(flag) => {
+                            let known = command
+                                .get_arguments()
+                                .chain(program.get_arguments())
+                                .any(|argument| argument.get_long() == Some(flag));
+                            assert!(known, "{name}: --{flag} in {example}");
+                        }
+                        None => command = command.find_subcommand(word).unwrap_or(command),
+                    }
+                }
+            }
+        }
+    }
 }

@@ -146,7 +146,8 @@ impl Service {
 
     async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Failure> {
         let (host, authority) = (self.url.host.as_str(), self.url.authority());
-        let advice = "Check --service, and that the service runs: `thingif serve` prints its addresses.";
+        let advice = "Check that the service runs (`thingif serve` prints its addresses), and --service: `thingif thing` uses that of \
+                      `thingif user login`.";
         let found = tokio::net::lookup_host((host, self.url.port)).await.map_err(|error| {
             Failure::new(Exit::NameNotResolved, format_args!("{host} was not resolved: {error}")).advise(advice)
         })?;

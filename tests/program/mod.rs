@@ -509,6 +509,18 @@ pub(crate) fn skip(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
 
+/// A Python that has paho: the one on the path, or Debian's own.
+pub(crate) fn python_with_paho() -> Option<PathBuf> {
+    let has_paho = |python: &PathBuf| {
+        let mut probe = Command::new(python);
+        run(probe.args(["-c", "import paho.mqtt.client"])).status.success()
+    };
+    let found = foreign_program("python3")
+        .filter(has_paho)
+        .or_else(|| Some("/usr/bin/python3".into()).filter(|python: &PathBuf| python.exists() && has_paho(python)));
+    found.or_else(|| foreign_program("a python3 with paho-mqtt"))
+}
+
 fn is_program(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
