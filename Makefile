@@ -26,10 +26,10 @@ simulate: build-packages ## A million seeded schedules in virtual time; SEEDS=n 
 	SIMULATION_SEEDS=$(or $(SEEDS),1000000) SIMULATION_FIRST_SEED=$(FIRST_SEED) SIMULATION_SEED=$(SEED) SIMULATION_TRACE=$(TRACE) \
 		$(CARGO) test --locked --release --no-default-features --test simulation -- --nocapture
 
-# As above; FILE=… TARGET=… reads one input again.
+# As above, and captures of packets; FILE=… TARGET=… reads one input again.
 fuzz: build-packages ## Five million broken inputs to each reader; CASES=n, FIRST=n, TARGET=name, FILE=input
 	FUZZ_CASES=$(or $(CASES),5000000) FUZZ_FIRST=$(FIRST) FUZZ_TARGET=$(TARGET) FUZZ_FILE=$(FILE) \
-		$(CARGO) test --locked --release --no-default-features --test fuzz -- --nocapture
+		$(CARGO) test --locked --release --no-default-features --features pcap --test fuzz -- --nocapture
 
 # Unoptimised, as everything else that is built for tests.
 fuzz-service: build-packages ## A hundred thousand generated requests to the whole service; CASES=n, SEED=n
@@ -55,6 +55,7 @@ lint: build-packages ## Formatting, clippy on every feature set, documentation; 
 	$(CARGO) clippy --locked --all-targets --no-default-features --features edge -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features cloud -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features bridge -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features --features pcap -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --no-default-features
 
