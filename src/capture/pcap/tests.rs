@@ -276,8 +276,8 @@ fn connections_are_told_apart_and_a_port_may_be_used_again() {
     other.push(false, RST, b"");
     let (one, two, three) = (session().packets(ipv4), other.packets(ipv4), again.packets(ipv4));
     let mut packets = Vec::new();
-    for index in 0..one.len() {
-        packets.push(one[index].clone());
+    for (index, segment) in one.iter().enumerate() {
+        packets.push(segment.clone());
         packets.extend(two.get(index).cloned());
     }
     packets.extend(three);
