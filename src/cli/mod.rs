@@ -40,6 +40,9 @@ mod output;
 mod owner;
 mod proxy;
 mod relay;
+mod progress;
+mod record;
+mod replay;
 mod request_args;
 mod route_args;
 mod secret_input;
@@ -101,6 +104,8 @@ enum Verb {
     Backup(backup::Backup),
     Encode(encode::Encode),
     Decode(decode::Decode),
+    Record(record::Record),
+    Replay(replay::Replay),
 }
 
 /// Reads the command line, does what it says, and gives the exit status.
@@ -126,6 +131,8 @@ pub fn main() -> ExitCode {
         Verb::Backup(verb) => verb.run(),
         Verb::Encode(verb) => verb.run(),
         Verb::Decode(verb) => verb.run(),
+        Verb::Record(verb) => wait_for(verb.run()),
+        Verb::Replay(verb) => wait_for(verb.run()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -184,6 +184,11 @@ fn headers(caller: Caller<'_>) -> Result<HeaderMap, Failure> {
     Ok(HeaderMap::from_iter([(header::AUTHORIZATION, authorization)]))
 }
 
+/// As [`tls`], to be shared.
+pub(crate) fn tls_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, Failure> {
+    tls(ca).map(Arc::new)
+}
+
 /// Who is trusted over TLS: the authorities in `ca`, else the system's.
 pub(crate) fn tls(ca: Option<&Path>) -> Result<ClientConfig, Failure> {
     let mut roots = RootCertStore::empty();
