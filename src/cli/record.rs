@@ -87,8 +87,8 @@ pub(crate) type Sink = Box<dyn Write + Send>;
 
 impl CaptureOptions {
     /// The masked capture that other verbs write with `--record`.
-    pub(crate) fn of_a_verb(verb: &str) -> Self {
-        Self { secrets: false, max_size: 100, source: String::new(), note: format!("thingif {verb}") }
+    pub(crate) fn of_a_verb() -> Self {
+        Self { secrets: false, max_size: 100, source: String::new(), note: String::new() }
     }
 
     /// Opens the capture. Lines go to the file one by one, unbuffered.

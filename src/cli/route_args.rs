@@ -44,6 +44,10 @@ pub(crate) struct RouteArgs {
     /// The password of --proxy's USER, from a file or from standard input (-). Default: from THINGIF_PROXY_PASSWORD.
     #[arg(long, value_name = "FILE", requires = "proxy")]
     proxy_password_file: Option<PathBuf>,
+    /// Write a capture of what passes, masked, for `thingif decode` and `thingif replay`; an older file is replaced. It ends at
+    /// 100 MB.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
     /// Trust whoever answers: anybody on the way can read and change everything. Never stored.
     #[arg(long)]
     pub(crate) danger_accept_any_certificate: bool,

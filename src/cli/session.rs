@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::cli::credential_file::{self, Onboarded, Settings};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::record::CaptureOptions;
 use crate::cli::route_args::{Route, RouteArgs};
 use crate::cli::thing_args::{Named, ThingArgs};
 use crate::cli::{secret_input, tls_probe};
@@ -13,10 +14,12 @@ use crate::config::{Config, Identity};
 use crate::mqtt::{Endpoint, LinkErrorKind};
 use crate::proto::{ConnectError, OnboardingError};
 use crate::secret::Secret;
+use crate::transport::Transport;
 use crate::transport::paho::{self, Paho};
+use crate::transport::record::Record;
 
 /// The transport, with the files and the danger that the command line and the credential name.
-pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Paho, Failure> {
+pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Box<dyn Transport>, Failure> {
     let mut options = paho::Options::default();
     options.tls.ca_file.clone_from(&route.ca);
     options.tls.client_cert_file.clone_from(&route.cert);
@@ -26,7 +29,11 @@ pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Paho, Failure
         eprintln!("thingif: DANGER: certificates are not checked; anybody on the way can read and change everything");
     }
     options.proxy = route.proxy.as_ref().map(|proxy| args.login(proxy)).transpose()?;
-    Paho::new(options).map_err(|error| Failure::from(&error))
+    let paho = Paho::new(options).map_err(|error| Failure::from(&error))?;
+    Ok(match &args.record {
+        None => Box::new(paho),
+        Some(file) => Box::new(Record::new(paho, CaptureOptions::of_a_verb().create(file)?)),
+    })
 }
 
 /// The configuration that resumes `onboarded`.

@@ -103,7 +103,10 @@ pub async fn run<W: Write + Send + 'static>(
         links += 1;
         let (proxy, link) = (proxy.clone(), links);
         tokio::spawn(async move {
-            if let Err(error) = proxy.connection(link, stream).await {
+            // A device may look first whether anybody is there.
+            if let Err(error) = proxy.connection(link, stream).await
+                && error.kind() != io::ErrorKind::UnexpectedEof
+            {
                 (proxy.say)(format!("link {link} ({peer}): {error}"));
             }
         });
@@ -305,7 +308,7 @@ fn late(_: tokio::time::error::Elapsed) -> io::Error {
 async fn client_id(device: &mut Box<dyn Stream>, first: &mut BytesMut) -> io::Result<String> {
     loop {
         if device.read_buf(first).await? == 0 {
-            return Err(io::Error::other("the device connected and said nothing"));
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let decoded = Decoder::new(Limits::default()).expecting_connect().decode(&mut first.clone());
         match decoded {

@@ -180,27 +180,32 @@ impl Server<'_> {
     async fn accept(&mut self, step: &Step, client_id: &str, username: &str) -> Result<(), ReplayError> {
         let deadline = Instant::now() + self.options.wait;
         let waited = |what: &str| other(step, format!("CONNECT of {client_id}"), what.to_owned());
-        let stream = match timeout_at(deadline, self.listener.accept()).await {
-            Ok(Ok((stream, _))) => stream,
-            Ok(Err(error)) => return Err(ReplayError::Connect("the client".into(), error)),
-            Err(_) => return Err(waited("nobody connects").into()),
-        };
-        drop(stream.set_nodelay(true));
-        let stream: Box<dyn Stream> = match &self.options.tls {
-            None => Box::new(stream),
-            Some(config) => {
-                let accepted = timeout_at(deadline, TlsAcceptor::from(config.clone()).accept(stream)).await;
-                match accepted {
-                    Ok(Ok(stream)) => Box::new(stream),
-                    Ok(Err(error)) => return Err(waited(&format!("TLS failed: {error}")).into()),
-                    Err(_) => return Err(waited("TLS did not begin").into()),
+        let (wire, connect) = loop {
+            let stream = match timeout_at(deadline, self.listener.accept()).await {
+                Ok(Ok((stream, _))) => stream,
+                Ok(Err(error)) => return Err(ReplayError::Connect("the client".into(), error)),
+                Err(_) => return Err(waited("nobody connects").into()),
+            };
+            drop(stream.set_nodelay(true));
+            let stream: Box<dyn Stream> = match &self.options.tls {
+                None => Box::new(stream),
+                Some(config) => {
+                    let accepted = timeout_at(deadline, TlsAcceptor::from(config.clone()).accept(stream)).await;
+                    match accepted {
+                        Ok(Ok(stream)) => Box::new(stream),
+                        Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => continue,
+                        Ok(Err(error)) => return Err(waited(&format!("TLS failed: {error}")).into()),
+                        Err(_) => return Err(waited("TLS did not begin").into()),
+                    }
                 }
+            };
+            let mut wire = Wire::new(stream, true, Protocol::V311);
+            match wire.control(deadline).await {
+                Next::Packet(Packet::Connect(connect)) => break (wire, connect),
+                // A client may look first whether anybody is there.
+                Next::Ended(_) if wire.has_said_nothing() => {}
+                next => return Err(waited(&said(&next, self.options.wait)).into()),
             }
-        };
-        let mut wire = Wire::new(stream, true, Protocol::V311);
-        let connect = match wire.control(deadline).await {
-            Next::Packet(Packet::Connect(connect)) => connect,
-            next => return Err(waited(&said(&next, self.options.wait)).into()),
         };
         self.compare_connect(step, client_id, username, &connect)?;
         let link = Link { wire, subscribes: Vec::new(), answers: Vec::new(), filters: Vec::new() };

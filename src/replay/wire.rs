@@ -22,6 +22,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// Packets that wait to be looked at; then the peer waits.
 const WAITING: usize = 1024;
 
+/// Why a connection ended on which nothing came.
+const SILENT: &str = "it was closed by the other end before a byte";
+
 /// What the other end does next.
 #[derive(Debug)]
 pub(super) enum Next {
@@ -158,6 +161,11 @@ impl Wire {
         self.inbox.pop_front()
     }
 
+    /// Whether the other end closed without a byte.
+    pub(super) fn has_said_nothing(&self) -> bool {
+        self.ended.as_deref() == Some(SILENT)
+    }
+
     /// Sends what is queued, then closes.
     pub(super) async fn close(mut self) {
         self.outgoing = None;
@@ -191,6 +199,7 @@ async fn carry(
     mut protocol: Protocol,
 ) -> String {
     let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+    let mut is_silent = true;
     loop {
         tokio::select! {
             packet = to_send.recv() => {
@@ -203,8 +212,9 @@ async fn carry(
                 }
             }
             read = stream.read_buf(&mut input) => match read {
+                Ok(0) if is_silent => return SILENT.into(),
                 Ok(0) => return "it was closed by the other end".into(),
-                Ok(_) => {}
+                Ok(_) => is_silent = false,
                 Err(error) => return error.to_string(),
             },
         }
