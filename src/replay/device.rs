@@ -1,28 +1,27 @@
 //! A capture replayed as the device, against a server.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::bindings::Bindings;
+use super::dial::{ONLY_TCP, dial};
 use super::difference::{Difference, lines_of};
+use super::known::Known;
 use super::pace::Pace;
 use super::variables::Kind;
-use super::wire::{Next, Stream, Wire, difference};
+use super::wire::{Next, Wire, difference};
 use super::{ReplayError, Replayed, Script, Speed, Step};
 use crate::capture::Event;
-use crate::frame::{self, Frame, Start};
-use crate::ids::{AccessToken, AppId};
+use crate::frame;
+use crate::ids::AppId;
 use crate::mqtt::packet::{Connect, Packet, Protocol};
 use crate::mqtt::{Endpoint, LinkErrorKind, Publish, Qos};
 use crate::secret::Secret;
-use crate::thing_if::{EndNodeOnboardingAnswer, OnboardingAnswer};
 
 /// How a capture is replayed as the device.
 #[derive(Clone)]
@@ -63,15 +62,6 @@ impl Options {
             pushes: true,
         }
     }
-}
-
-/// What the service has told this run, which the capture does not hold.
-#[derive(Default)]
-struct Known {
-    /// By client id: broker, password, token.
-    endpoints: HashMap<String, (OnboardingAnswer, Secret<String>)>,
-    /// By the thing's id.
-    tokens: HashMap<String, Secret<String>>,
 }
 
 struct Device<'a> {
@@ -222,11 +212,11 @@ impl Device<'_> {
             }
             None => text(self.bindings.translate(username.as_bytes())),
         };
-        let known = self.known.endpoints.get(&client_id).map(|(answer, _)| answer);
+        let known = self.known.endpoint(&client_id);
         let password = match (known, &self.options.app_key) {
             // It was refused then; whatever it had, it is refused by this.
             _ if refused => "refused-when-it-was-recorded".to_owned(),
-            (Some(answer), _) => answer.endpoint.password.expose().clone(),
+            (Some(endpoint), _) => endpoint.password.expose().clone(),
             (None, Some(key)) if app_of(&username).is_some() => format!("client_secret={}", key.expose()),
             (None, None) if app_of(&username).is_some() => {
                 return Err(ReplayError::Unfit(
@@ -241,8 +231,15 @@ impl Device<'_> {
             }
         };
         let scheme = self.options.broker.scheme;
-        let assigned = known.and_then(|answer| answer.endpoint.endpoint(scheme));
-        let stream = dial(assigned.as_ref().unwrap_or(&self.options.broker), self.options).await?;
+        let assigned = known.and_then(|known| known.endpoint(scheme));
+        let target = assigned.as_ref().unwrap_or(&self.options.broker);
+        let stream = match timeout(self.options.wait, dial(target, self.options.tls.as_ref())).await {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                return Err(ReplayError::Unfit(ONLY_TCP.into()));
+            }
+            Ok(stream) => stream.map_err(|error| ReplayError::Connect(target.to_string(), error))?,
+            Err(_) => return Err(ReplayError::Connect(target.to_string(), io::ErrorKind::TimedOut.into())),
+        };
         let wire = Wire::new(stream, false, protocol);
         let connect = Connect {
             protocol,
@@ -279,9 +276,11 @@ impl Device<'_> {
         let payload = self.bindings.fill(&recorded.payload, |variable, value| {
             let is_masked = self.bindings.redacted && variable.kind == Kind::Secret;
             match variable.name.as_str() {
-                "authorization" if is_masked => {
-                    self.token(topic.as_str(), &client_id).map(|token| token.expose().clone().into_bytes())
-                }
+                "authorization" if is_masked => self
+                    .known
+                    .token(topic.as_str(), &client_id)
+                    .or(self.options.token.as_ref())
+                    .map(|token| token.expose().clone().into_bytes()),
                 name if is_masked && name.ends_with("password") => {
                     self.options.thing_password.as_ref().map(|password| password.expose().clone().into_bytes())
                 }
@@ -292,14 +291,6 @@ impl Device<'_> {
         *link.unanswered.entry(topic.as_str().to_owned()).or_default() += 1;
         link.wire.publish(Publish { topic, payload: payload.into(), qos: recorded.qos }).await;
         Ok(())
-    }
-
-    /// Of the thing that the path names, of the thing that is connected, or the one that was given.
-    fn token(&self, topic: &str, client_id: &str) -> Option<&Secret<String>> {
-        let named =
-            topic.split('/').filter_map(|part| part.split(':').next_back()).find_map(|id| self.known.tokens.get(id));
-        let own = self.known.endpoints.get(client_id).map(|(_, token)| token);
-        named.or(own).or(self.options.token.as_ref())
     }
 
     async fn received(&mut self, step: &Step, recorded: &Publish) -> Result<(), ReplayError> {
@@ -317,27 +308,9 @@ impl Device<'_> {
         if let Some(count) = link.unanswered.get_mut(seen.topic.as_str()) {
             *count = count.saturating_sub(1);
         }
-        self.learn(&seen);
+        self.known.learn(&seen);
         self.replayed.compared += 1;
         Ok(())
-    }
-
-    /// Keeps the secrets of an onboarding for the connections and calls after it.
-    fn learn(&mut self, answer: &Publish) {
-        if !answer.topic.as_str().ends_with("/onboardings") {
-            return;
-        }
-        let Ok(frame) = Frame::parse(&answer.payload) else { return };
-        if !matches!(frame.start(), Start::Response { status } if status.is_success()) {
-            return;
-        }
-        if let Ok(onboarded) = OnboardingAnswer::from_json(frame.body()) {
-            let token = text(&onboarded.access_token);
-            self.known.tokens.insert(onboarded.thing_id.to_string(), token.clone());
-            self.known.endpoints.insert(onboarded.endpoint.mqtt_topic.to_string(), (onboarded, token));
-        } else if let Ok(onboarded) = EndNodeOnboardingAnswer::from_json(frame.body()) {
-            self.known.tokens.insert(onboarded.end_node_thing_id.to_string(), text(&onboarded.access_token));
-        }
     }
 
     async fn close(&mut self, step: &Step) -> Result<(), ReplayError> {
@@ -385,10 +358,6 @@ impl Device<'_> {
     }
 }
 
-fn text(token: &Secret<AccessToken>) -> Secret<String> {
-    Secret::new(token.expose().as_str().to_owned())
-}
-
 /// What tells answers on one topic apart.
 fn request_id(payload: &[u8]) -> Option<Vec<u8>> {
     frame::request_id(payload).map(|id| id.as_bytes().to_vec())
@@ -403,26 +372,5 @@ pub(super) fn said(next: &Next, wait: Duration) -> String {
         Next::Packet(packet) => format!("{packet:?}"),
         Next::Ended(why) => format!("the connection ended: {why}"),
         Next::Silent => format!("nothing within {} s", wait.as_secs_f64()),
-    }
-}
-
-async fn dial(endpoint: &Endpoint, options: &Options) -> Result<Box<dyn Stream>, ReplayError> {
-    let failed = |error: std::io::Error| ReplayError::Connect(endpoint.to_string(), error);
-    if endpoint.scheme.is_websocket() {
-        return Err(ReplayError::Unfit("a replay speaks mqtt:// and mqtts://, not WebSocket".into()));
-    }
-    let attempt = async {
-        let stream = TcpStream::connect((endpoint.host.trim_matches(['[', ']']), endpoint.port)).await?;
-        stream.set_nodelay(true)?;
-        if !endpoint.scheme.is_tls() {
-            return Ok(Box::new(stream) as Box<dyn Stream>);
-        }
-        let config = options.tls.clone().ok_or_else(|| std::io::Error::other("TLS is not set up"))?;
-        let name = ServerName::try_from(endpoint.host.clone()).map_err(std::io::Error::other)?;
-        Ok(Box::new(TlsConnector::from(config).connect(name, stream).await?) as Box<dyn Stream>)
-    };
-    match timeout(options.wait, attempt).await {
-        Ok(stream) => stream.map_err(failed),
-        Err(_) => Err(failed(std::io::ErrorKind::TimedOut.into())),
     }
 }

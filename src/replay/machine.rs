@@ -185,15 +185,14 @@ impl Machine {
             ) => link == *its && client_id.as_str() == id && username == name,
             (Event::Subscribe(filter), Done::Subscribe { link: its, filter: own }) => link == *its && filter == own,
             (Event::Publish(publish), Done::Publish { link: its, publish: own }) => {
-                if link == *its && publish.topic == own.topic {
+                let is_there = link == *its && publish.topic == own.topic;
+                if is_there {
                     self.bindings.compare(&publish.payload, &own.payload).map_err(|mismatch| {
                         let what = format!("{}, at byte {} of the payload", mismatch.why, mismatch.offset);
                         difference(step, what, recorded.clone(), lines_of(own))
                     })?;
-                    true
-                } else {
-                    false
                 }
+                is_there
             }
             (Event::Close, Done::Close { link: its }) | (Event::Dropped, Done::Dropped { link: its }) => link == *its,
             _ => false,

@@ -24,7 +24,9 @@
 
 mod bindings;
 pub mod device;
+mod dial;
 mod difference;
+mod known;
 pub mod machine;
 mod pace;
 pub mod recorder;

@@ -14,11 +14,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::bindings::Bindings;
+use super::dial::{ONLY_TCP, dial};
 use super::variables::{Kind, Variable};
 use super::wire::Stream;
 use crate::capture::{Conversation, Direction, Writer};
@@ -77,7 +77,7 @@ pub async fn run<W: Write + Send + 'static>(
     say: impl Fn(String) + Send + Sync + 'static,
 ) -> io::Result<()> {
     if options.broker.scheme.is_websocket() {
-        return Err(io::Error::other("a recording speaks mqtt:// and mqtts://, not WebSocket"));
+        return Err(io::Error::new(io::ErrorKind::Unsupported, ONLY_TCP));
     }
     let proxy = Arc::new(Proxy {
         address: listener.local_addr()?,
@@ -143,7 +143,7 @@ impl<W: Write + Send> Proxy<W> {
             Endpoint::new(scheme(&self.options), here.ip().to_string(), here.port()).unwrap_or_else(|_| target.clone());
         let passage = Passage { proxy: self, link, conversation: Mutex::new(Conversation::new(link, seen)), here };
         passage.record(Direction::Out, &first);
-        let broker = match timeout(PATIENCE, dial(&target, &self.options)).await {
+        let broker = match timeout(PATIENCE, dial(&target, self.options.broker_tls.as_ref())).await {
             Ok(Ok(broker)) => broker,
             Ok(Err(error)) => {
                 passage.end(Direction::In);
@@ -317,15 +317,4 @@ async fn client_id(device: &mut Box<dyn Stream>, first: &mut BytesMut) -> io::Re
             _ => return Ok(String::new()),
         }
     }
-}
-
-async fn dial(endpoint: &Endpoint, options: &Options) -> io::Result<Box<dyn Stream>> {
-    let stream = TcpStream::connect((endpoint.host.trim_matches(['[', ']']), endpoint.port)).await?;
-    stream.set_nodelay(true)?;
-    if !endpoint.scheme.is_tls() {
-        return Ok(Box::new(stream));
-    }
-    let config = options.broker_tls.clone().ok_or_else(|| io::Error::other("TLS is not set up"))?;
-    let name = ServerName::try_from(endpoint.host.clone()).map_err(io::Error::other)?;
-    Ok(Box::new(TlsConnector::from(config).connect(name, stream).await?))
 }

@@ -321,7 +321,8 @@ fn pcaps(input: &[u8]) {
     assert!(payloads <= input.len() && entries <= input.len());
     let written = writer.into_inner();
     let again = capture::Reader::new(written.as_slice()).expect("our own");
-    assert_eq!(again.map(|entry| entry.expect("our own")).count(), entries);
+    let again: Result<Vec<_>, _> = again.collect();
+    assert_eq!(again.expect("our own").len(), entries);
 }
 
 fn onboardings(input: &[u8]) {
