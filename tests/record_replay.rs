@@ -54,6 +54,15 @@ fn what_a_device_has_recorded_is_replayed_in_every_role() {
         assert!(!text.contains(secret), "{text}");
     }
 
+    let decoded = run(thingif().arg("decode").arg(&capture)).expect(0).text();
+    assert!(decoded.starts_with("capture: masked\n"), "{decoded}");
+    for part in [" ms  link 1 → connect mqtt://", " as anonymous,", "link 2 → publish p/", "\n    PUT\n", "\n    201\n"]
+    {
+        assert!(decoded.contains(part), "{part:?} in {decoded}");
+    }
+    let as_json = run(thingif().arg("decode").arg("--json").arg(&capture)).expect(0).json_lines();
+    assert!(as_json.iter().any(|line| line["message"]["method"] == "PUT"), "{as_json:?}");
+
     let fresh = Server::start();
     let flags = at(&fresh);
     let done = replay(&capture, &flags.each_ref().map(String::as_str)).expect(0);

@@ -32,6 +32,14 @@
 //! further dependency. Members that a reader does not know are ignored, so later versions may add some; `direction`
 //! follows from `kind` and is there for people and their tools.
 //!
+//! A capture is whole up to its last line at any time: each line is one write. A last line without its end is told from one that
+//! is wrong ([`CaptureErrorKind::Torn`]), and a recording that reaches its bound ends with `stopped`.
+//!
+//! [`Conversation`] makes entries of the bytes of a connection, and `pcap` (with the feature of that name) of recorded packets.
+//!
+//! Masked values keep their length and their blanks, `-`, `_`, `.` and `=`; [`secrets_in`](crate::secret::secrets_in) finds them
+//! again, so that a replay knows what was never written.
+//!
 //! Secrets are [redacted](crate::secret::redact()) unless the writer is told otherwise.
 
 mod code;

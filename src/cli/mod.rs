@@ -18,6 +18,7 @@ mod connection_lock;
 mod credential_file;
 mod credential_vault;
 mod decode;
+mod decode_capture;
 mod demo;
 mod duration_arg;
 mod encode;

@@ -62,7 +62,16 @@ pub fn run(script: &Script) -> Result<Replayed, ReplayError> {
     };
     machine.collect();
     let mut replayed = Replayed::default();
+    // The machine counts its own connections; in a recording others may have been between them.
+    let mut links = Vec::new();
     for step in &script.steps {
+        let mut step = step.clone();
+        if matches!(step.entry.event, Event::Connect { .. }) {
+            links.push(step.entry.link);
+        }
+        let own = links.iter().rposition(|link| *link == step.entry.link).map_or(0, |place| place + 1);
+        step.entry.link = own as u64;
+        let step = &step;
         machine.step(step)?;
         replayed.steps += 1;
         replayed.compared += usize::from(matches!(step.entry.event, Event::Publish(_)));
