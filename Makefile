@@ -26,12 +26,16 @@ simulate: build-packages ## A million seeded schedules in virtual time; SEEDS=n 
 	SIMULATION_SEEDS=$(or $(SEEDS),1000000) SIMULATION_FIRST_SEED=$(FIRST_SEED) SIMULATION_SEED=$(SEED) SIMULATION_TRACE=$(TRACE) \
 		$(CARGO) test --locked --release --no-default-features --test simulation -- --nocapture
 
-# As above; FILE=… TARGET=… reads one input again.
+# As above, and captures of packets; FILE=… TARGET=… reads one input again.
 fuzz: build-packages ## Five million broken inputs to each reader; CASES=n, FIRST=n, TARGET=name, FILE=input
 	FUZZ_CASES=$(or $(CASES),5000000) FUZZ_FIRST=$(FIRST) FUZZ_TARGET=$(TARGET) FUZZ_FILE=$(FILE) \
-		$(CARGO) test --locked --release --no-default-features --test fuzz -- --nocapture
+		$(CARGO) test --locked --release --no-default-features --features pcap --test fuzz -- --nocapture
 
 # Unoptimised, as everything else that is built for tests.
+fuzz-service: build-packages ## A hundred thousand generated requests to the whole service; CASES=n, SEED=n
+	GENERATED_CASES=$(or $(CASES),100000) GENERATED_SEED=$(SEED) \
+		$(CARGO) test --locked --test cloud_generated -- --nocapture
+
 soak: build-packages ## 500 devices for 10 minutes, the server killed every 20 s; SOAK_SECONDS=n, SOAK_SEED=n
 	ulimit -n 4096; SOAK_SECONDS=$(or $(SOAK_SECONDS),600) SOAK_DEVICES=$(or $(SOAK_DEVICES),500) SOAK_PROCESSES=$(or $(SOAK_PROCESSES),4) \
 		SOAK_KILL_EVERY=$(or $(SOAK_KILL_EVERY),20) SOAK_SEED=$(SOAK_SEED) $(CARGO) test --locked --test soak
@@ -51,6 +55,7 @@ lint: build-packages ## Formatting, clippy on every feature set, documentation; 
 	$(CARGO) clippy --locked --all-targets --no-default-features --features edge -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features cloud -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features bridge -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features --features pcap -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --no-default-features
 
@@ -63,4 +68,4 @@ test-packages:
 instruction-packages:
 	@bash .ci/install instructions
 
-.PHONY: help demo test interop fault-matrix simulate fuzz soak bench check-instructions lint build-packages test-packages instruction-packages
+.PHONY: help demo test interop fault-matrix simulate fuzz fuzz-service soak bench check-instructions lint build-packages test-packages instruction-packages

@@ -44,6 +44,9 @@ pub mod bridge;
 pub mod cloud;
 
 #[cfg(feature = "cli")]
+pub mod replay;
+
+#[cfg(feature = "cli")]
 mod admin;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -108,6 +108,44 @@ fn other_sites_can_send_nothing() {
     assert_eq!(send(&server, "GET", &path, &cookie, "").0, 303, "logged out");
 }
 
+#[test]
+fn who_has_logged_out_sees_nothing_more_of_what_passes() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let server = serve(dir.path());
+    let (cookie, other) = (log_in(&server), log_in(&server));
+    let watch = |cookie: &str| {
+        let mut stream = TcpStream::connect(server.address("admin")).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        write!(stream, "GET /tail/events HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n").expect("written");
+        let mut first = [0; 15];
+        stream.read_exact(&mut first).expect("read");
+        assert_eq!(&first, b"HTTP/1.1 200 OK");
+        stream
+    };
+    let (mut watched, mut of_other) = (watch(&cookie), watch(&other));
+    let header = format!("Cookie: {cookie}\r\n");
+    let (_, _, page) = send(&server, "GET", "/", &header, "");
+    let token = page.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a token");
+    assert_eq!(send(&server, "POST", "/logout", &header, &format!("token={token}")).0, 303);
+    let mut rest = String::new();
+    // The last chunk; the connection itself may stay.
+    while !rest.ends_with("0\r\n\r\n") {
+        let mut some = [0; 1_000];
+        let count = watched.read(&mut some).expect("read");
+        rest.push_str(std::str::from_utf8(&some[..count]).expect("text"));
+        assert!(count > 0, "{rest}");
+    }
+    // Whoever else looks goes on doing so.
+    Thing::new().onboard_at(&server, "mqtt");
+    let mut seen = String::new();
+    while !seen.contains("onboardings") {
+        let mut some = [0; 1_000];
+        let count = of_other.read(&mut some).expect("read");
+        seen.push_str(std::str::from_utf8(&some[..count]).expect("text"));
+        assert!(count > 0, "{seen}");
+    }
+}
+
 /// Logs in; the cookie.
 fn log_in(server: &Server) -> String {
     let (status, head, _) = send(server, "POST", "/login", "", &format!("password={}", PASSWORD.replace(' ', "+")));

@@ -375,6 +375,14 @@ async fn who_owns_a_thing_no_more_hears_no_more_of_it() {
     for path in &others {
         assert_eq!(code(&world.call("GET", path, admin, "").await), "204", "{path}");
     }
+
+    // The same when the owner is deleted.
+    assert_eq!(world.call("PUT", &format!("things/{}/ownership/{bobs}", lamp.id), admin, "").await.status, 204);
+    let (of_his_thing, of_ann) = (&between[1], &others[0]);
+    assert_eq!(code(&world.call("PUT", of_his_thing, admin, "").await), "204");
+    assert_eq!(world.call("DELETE", &format!("users/{}", bob.id), admin, "").await.status, 204);
+    assert_eq!(code(&world.call("GET", of_his_thing, admin, "").await), "404 PUSH_SUBSCRIPTION_NOT_FOUND");
+    assert_eq!(code(&world.call("GET", of_ann, admin, "").await), "204");
     world.stop().await;
 }
 

@@ -152,6 +152,56 @@ async fn an_onboarding_keeps_what_it_says_and_a_later_one_what_is_new() {
 }
 
 #[tokio::test]
+async fn tokens_that_were_given_for_a_gateway_end_with_what_it_is_of_the_end_node() {
+    let world = World::start(with_admin()).await;
+    let states = "GET /thing-if/apps/{APP}/targets/thing:{EN}/states";
+    let code = async |token: &str| world.send(states, &format!("Bearer {token}"), J, "").await.code();
+    let own = onboard(world.http(), APP, KEY, "bulb").await.text("accessToken");
+    let give = "POST /api/apps/{APP}/things/{GW}/end-nodes/{EN}/token";
+    let given = world.send(give, "Bearer $gw", J, r#"{"expires_in":1000}"#).await;
+    let renew = async |given: &Answer| {
+        let body = json!({ "grant_type": "refresh_token", "refresh_token": given.text("refresh_token") }).to_string();
+        world.http().send("POST", &format!("/api/apps/{APP}/oauth2/token"), &[("Content-Type", J)], &body).await
+    };
+    let renewed = renew(&given).await;
+    for token in ["$en", &own, &renewed.text("access_token")] {
+        assert_eq!(code(token).await, "STATE_NOT_FOUND");
+    }
+    let unpair = "DELETE /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}";
+    assert_eq!(world.send(unpair, "Bearer $ann", J, "").await.status, 204);
+    for token in ["$en", &renewed.text("access_token")] {
+        assert_eq!(code(token).await, "WRONG_TOKEN");
+    }
+    assert_eq!(renew(&renewed).await.code(), "WRONG_REFRESH_TOKEN");
+    assert_eq!(code(&own).await, "STATE_NOT_FOUND", "its own stays");
+
+    let again = world.onboard_node("bulb").await.text("accessToken");
+    assert_eq!(code(&again).await, "STATE_NOT_FOUND");
+    assert_eq!(world.send("DELETE /api/apps/{APP}/things/{GW}", "Bearer $ann", J, "").await.status, 204);
+    assert_eq!(code(&again).await, "WRONG_TOKEN");
+    assert_eq!(code(&own).await, "STATE_NOT_FOUND");
+    world.stop().await;
+}
+
+/// Deep values take many times their size once they are printed.
+#[tokio::test]
+async fn an_onboarding_says_no_more_of_a_thing_than_an_answer_shows() {
+    let world = World::start(with_admin()).await;
+    let deep = (0..100).fold(json!(1), |inner, _| json!({ "a": inner }));
+    let onboard = async |vendor: &str, times: usize| {
+        let body =
+            json!({ "vendorThingID": vendor, "thingPassword": "p", "thingProperties": { "a": vec![&deep; times] } });
+        assert!(body.to_string().len() < 63 * 1024, "it is not long as it is sent");
+        world.send(&format!("POST {ONBOARDINGS}"), "$key", BY_THING, &body.to_string()).await
+    };
+    assert_eq!(onboard("deep", 2).await.status, 200);
+    assert_eq!(onboard("deeper", 100).await.code(), "INVALID_INPUT_DATA");
+    let made = world.send("GET /api/apps/{APP}/things/VENDOR_THING_ID:deeper", "Bearer $admin", "", "").await;
+    assert_eq!(made.code(), "THING_NOT_FOUND");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn the_list_of_end_nodes_is_whole_page_by_page() {
     let world = World::start(with_admin()).await;
     let mut all = vec![(world.names.fill("{EN}"), "bulb".to_owned())];

@@ -262,10 +262,10 @@ async fn a_command_that_no_push_can_carry_is_refused() {
 }
 
 /// An object of at most `len` bytes that takes many times as many once it is printed with a line for each field, each
-/// indented by 120 levels.
+/// indented by 90 levels.
 fn deep(len: usize) -> String {
     let fields: Vec<String> = (0..(len - 800) / 9).map(|i| format!(r#""{i:04}":1"#)).collect();
-    format!("{}{{{}}}{}", r#"{"a":"#.repeat(120), fields.join(","), "}".repeat(120))
+    format!("{}{{{}}}{}", r#"{"a":"#.repeat(90), fields.join(","), "}".repeat(90))
 }
 
 #[tokio::test]

@@ -236,7 +236,7 @@ async fn a_state_is_at_most_10_kb_long() {
         assert_eq!(many.call("PUT", "/states/aliases/another", TRAIT, "{}").await.code(), "INVALID_INPUT_DATA");
         assert_eq!(many.call("PUT", "/states/aliases/alias99", TRAIT, "{}").await.status, 204);
         // As short as can be, but long in an answer.
-        let deep = format!(r#"{{"d":{}1{}}}"#, r#"{"":"#.repeat(100), "}".repeat(100));
+        let deep = format!(r#"{{"d":{}1{}}}"#, r#"{"":"#.repeat(98), "}".repeat(98));
         let many = format!(r#"{{"all":[{}1]}}"#, format!("{}1{},", r#"{"":"#.repeat(8), "}".repeat(8)).repeat(230));
         assert_eq!(thing.call("PUT", "/states/aliases/A", TRAIT, &deep).await.status, 204);
         assert_eq!(thing.call("PUT", "/states/aliases/A", TRAIT, &many).await.code(), "INVALID_INPUT_DATA");
@@ -302,6 +302,37 @@ async fn bulks_become_history_in_the_order_of_their_times() {
         thing.put(json!({ "Lamp": { "n": 6 } })).await;
         assert_eq!(thing.state().await["Lamp"], json!({ "n": 6 }));
         assert_eq!(thing.history("Lamp", "n").await.last(), Some(&(6_000, json!(6))));
+    }
+    world.stop().await;
+}
+
+/// A state of a time years ahead would be the state for years.
+#[tokio::test]
+async fn a_clock_that_was_ahead_and_is_put_right_does_not_hold_on_to_its_states() {
+    let mut world = World::start(options()).await;
+    for way in WAYS {
+        for is_flat in [true, false] {
+            world.set(0);
+            let thing = world.thing(way, json!({})).await;
+            let state = |n: i64| if is_flat { json!({ "n": n }) } else { json!({ "Lamp": { "n": n } }) };
+            let bulk = |at: u64, n: i64| json!({ "states": [{ "generatedAt": NOON + at, "payload": state(n) }] });
+            let media_type = if is_flat { "application/json" } else { MULTI };
+            world.set(1_000 * DAY);
+            assert_eq!(thing.call("PUT", "/states", media_type, &state(1).to_string()).await.status, 201);
+            world.set(10_000);
+            assert_eq!(thing.call("POST", "/states-bulk", BULK, &bulk(9_000, 2).to_string()).await.status, 204);
+            assert_eq!(thing.state().await, state(2));
+            // From now on times count again.
+            assert_eq!(thing.call("POST", "/states-bulk", BULK, &bulk(8_000, 3).to_string()).await.status, 204);
+            assert_eq!(thing.state().await, state(2));
+            // What is put is of now, not of the time that was ahead.
+            world.set(1_000 * DAY);
+            assert_eq!(thing.call("PUT", "/states", media_type, &state(4).to_string()).await.status, 204);
+            world.set(20_000);
+            assert_eq!(thing.call("PUT", "/states", media_type, &state(5).to_string()).await.status, 204);
+            assert_eq!(thing.call("POST", "/states-bulk", BULK, &bulk(20_000, 6).to_string()).await.status, 204);
+            assert_eq!(thing.state().await, state(6));
+        }
     }
     world.stop().await;
 }
@@ -639,6 +670,46 @@ async fn the_history_is_bounded_in_states_and_days() {
         assert_eq!(numbers("Lamp").await, [json!(6)]);
     }
     world.stop().await;
+}
+
+/// Also of things that put nothing any more, and however much there is of it.
+#[tokio::test]
+async fn what_is_too_old_is_removed_from_the_disk() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut options = options();
+    options.store = thingif::cloud::Location::Dir(data.path().join("d"));
+    let mut world = World::start(options).await;
+    for count in [3_u64, 1_400] {
+        world.set(0);
+        let thing = world.thing(Way::Service, json!({})).await;
+        for begin in (0..count).step_by(500) {
+            let state = |n| json!({ "generatedAt": NOON - DAY + n, "payload": { "A": { "n": n }, "B": { "n": n } } });
+            let states: Vec<_> = (begin..count.min(begin + 500)).map(state).collect();
+            let bulk = json!({ "states": states }).to_string();
+            assert_eq!(thing.call("POST", "/states-bulk", BULK, &bulk).await.status, 204);
+        }
+    }
+    let thing = world.thing(Way::Service, json!({})).await;
+    world.set(29 * DAY + 1_000);
+    thing.put(json!({ "A": { "n": 1 } })).await;
+    let cloud = world.served.cloud.clone();
+    let running = tokio::spawn(async move { cloud.run().await });
+    let database = rusqlite::Connection::open(data.path().join("d/thingif.db")).expect("opens");
+    let rows = || -> i64 {
+        let count = database.query_row("SELECT COUNT(*) FROM state_history", [], |row| row.get(0));
+        count.expect("readable")
+    };
+    // Of those with the times up to one second after the first, twice three and twice a thousand are too old.
+    let kept = 1 + 2 * 400;
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while rows() != kept {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("{} rows, not {kept}", rows()));
+    world.stop().await;
+    running.await.expect("ends with the cloud");
 }
 
 #[tokio::test]

@@ -10,25 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use program::{APP, APP_KEY, Finished, Owner, Running, Server, Thing, foreign_program, run};
+use program::{APP, APP_KEY, Finished, Owner, Running, Server, Thing, foreign_program, python_with_paho, run};
 use serde_json::{Value, json};
 
 const BY_THING: &str = "application/vnd.kii.OnboardingWithVendorThingIDByThing+json";
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(name)
-}
-
-/// A Python that has paho: the one on the path, or Debian's own.
-fn python() -> Option<PathBuf> {
-    let has_paho = |python: &PathBuf| {
-        let mut probe = Command::new(python);
-        run(probe.args(["-c", "import paho.mqtt.client"])).status.success()
-    };
-    let found = foreign_program("python3")
-        .filter(has_paho)
-        .or_else(|| Some("/usr/bin/python3".into()).filter(|python: &PathBuf| python.exists() && has_paho(python)));
-    found.or_else(|| foreign_program("a python3 with paho-mqtt"))
 }
 
 /// The answer to a documented onboarding, as strict clients read it. (`wire` §2.3)
@@ -52,7 +40,7 @@ fn onboard_with_python(python: &Path, server: &Server, rest: &[&str]) -> Finishe
 
 #[test]
 fn pythons_paho_onboards_without_subscribing() {
-    let Some(python) = python() else { return };
+    let Some(python) = python_with_paho() else { return };
     let server = Server::start();
     for version in ["v31", "v311"] {
         for line_end in ["crlf", "lf"] {
@@ -70,7 +58,7 @@ fn pythons_paho_onboards_without_subscribing() {
 
 #[test]
 fn forty_anonymous_clients_each_get_their_own_answer() {
-    let Some(python) = python() else { return };
+    let Some(python) = python_with_paho() else { return };
     let server = Server::start();
     let done = onboard_with_python(&python, &server, &["crowd", "pw", "v311", "crlf", "0", "40"]);
     let answers = done.json_lines();
@@ -258,7 +246,7 @@ impl Mosquitto {
 
 #[test]
 fn the_client_works_through_an_ordinary_broker() {
-    let (Some(mut mosquitto), Some(python)) = (Mosquitto::start(), python()) else { return };
+    let (Some(mut mosquitto), Some(python)) = (Mosquitto::start(), python_with_paho()) else { return };
     let mut responder = Command::new(python);
     responder.arg(script("responder.py")).args(["127.0.0.1", &mosquitto.port.to_string()]);
     let mut responder = Running::start(&mut responder);
@@ -312,5 +300,5 @@ fn where_nothing_may_be_skipped_everything_is_there() {
     for program in ["mosquitto", "mosquitto_pub", "mosquitto_sub", "mosquitto_rr", "stdbuf", "strace", "curl", "bash"] {
         foreign_program(program);
     }
-    python();
+    python_with_paho();
 }

@@ -19,7 +19,7 @@ mod world;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
-use case::{Case, Request, check};
+use case::{Case, Place, Request, check};
 use cloud_support::{APP, Answer, KEY, onboard};
 use http::HeaderMap;
 use rows::{DIFFERING, Group, TABLE};
@@ -32,7 +32,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
-use world::{Place, World};
+use world::World;
 
 const VENDOR: &str = "proxy-of-the-table";
 

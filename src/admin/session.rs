@@ -10,6 +10,7 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
 
 use crate::secret::Secret;
 
@@ -24,10 +25,20 @@ const MAX_SESSIONS: usize = 100;
 pub(super) struct Session {
     /// What forms must bring along: no other site knows it.
     pub(super) form_token: Secret<String>,
+    /// Closed when the session ends.
+    open: watch::Receiver<()>,
+}
+
+/// A session as it is kept.
+struct Kept {
+    session: Session,
+    used: Instant,
+    /// Dropped with the session.
+    _open: watch::Sender<()>,
 }
 
 #[derive(Default)]
-pub(super) struct Sessions(Mutex<HashMap<[u8; 32], (Session, Instant)>>);
+pub(super) struct Sessions(Mutex<HashMap<[u8; 32], Kept>>);
 
 impl Sessions {
     /// A new session: the cookie that stands for it. `None` without random numbers.
@@ -35,11 +46,12 @@ impl Sessions {
         let (id, form_token) = (random()?, random()?);
         let mut sessions = self.sweep(now);
         if sessions.len() >= MAX_SESSIONS
-            && let Some(oldest) = sessions.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key)
+            && let Some(oldest) = sessions.iter().min_by_key(|(_, kept)| kept.used).map(|(key, _)| *key)
         {
             sessions.remove(&oldest);
         }
-        sessions.insert(key(id.expose()), (Session { form_token }, now));
+        let (sender, open) = watch::channel(());
+        sessions.insert(key(id.expose()), Kept { session: Session { form_token, open }, used: now, _open: sender });
         cookie(id.expose(), "")
     }
 
@@ -47,9 +59,9 @@ impl Sessions {
     pub(super) fn of(&self, headers: &HeaderMap, now: Instant) -> Option<Session> {
         let id = cookie_of(headers)?;
         let mut sessions = self.sweep(now);
-        let (session, used) = sessions.get_mut(&key(id))?;
-        *used = now;
-        Some(session.clone())
+        let kept = sessions.get_mut(&key(id))?;
+        kept.used = now;
+        Some(kept.session.clone())
     }
 
     /// Ends the session; the cookie that takes the old one away.
@@ -61,14 +73,20 @@ impl Sessions {
     }
 
     // Nothing panics while it holds the lock, so a poisoned lock holds a whole map.
-    fn sweep(&self, now: Instant) -> MutexGuard<'_, HashMap<[u8; 32], (Session, Instant)>> {
+    fn sweep(&self, now: Instant) -> MutexGuard<'_, HashMap<[u8; 32], Kept>> {
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.retain(|_, (_, used)| now.saturating_duration_since(*used) < IDLE);
+        sessions.retain(|_, kept| now.saturating_duration_since(kept.used) < IDLE);
         sessions
     }
 }
 
 impl Session {
+    /// Completes when somebody logs out, or when it is found that nobody has used the session for too long.
+    pub(super) async fn ended(&mut self) {
+        // Nothing is ever sent: an error says that the session is gone.
+        while self.open.changed().await.is_ok() {}
+    }
+
     /// Whether a form that brought `given` is one of this session's own.
     pub(super) fn accepts(&self, given: &str) -> bool {
         self.form_token.expose().as_bytes().ct_eq(given.as_bytes()).into()

@@ -28,19 +28,20 @@ pub(super) async fn page(Extension(session): Extension<Session>) -> Markup {
     layout("Live", Some(&session), &body)
 }
 
-/// One event a message; an event `lost` with a number where there were too many. It ends when the service does.
-pub(super) async fn events(State(admin): State<Admin>) -> Response {
+/// One event a message; an event `lost` with a number where there were too many. It ends when the session does, or the service.
+pub(super) async fn events(State(admin): State<Admin>, Extension(session): Extension<Session>) -> Response {
     let Ok(place) = admin.0.viewers.clone().try_acquire_owned() else {
         return (StatusCode::TOO_MANY_REQUESTS, "too many look already\n").into_response();
     };
     let (tap, ending) = (admin.0.registry.tap(), admin.0.ending.subscribe());
-    let messages = stream::unfold((tap, ending, place), async |(mut tap, mut ending, place)| {
+    let messages = stream::unfold((tap, ending, session, place), async |(mut tap, mut ending, mut session, place)| {
         let event = tokio::select! {
             biased;
             _ = ending.wait_for(|ending| *ending) => return None,
+            () = session.ended() => return None,
             event = next(&mut tap) => event?,
         };
-        Some((Ok::<_, Infallible>(event), (tap, ending, place)))
+        Some((Ok::<_, Infallible>(event), (tap, ending, session, place)))
     });
     Sse::new(messages).keep_alive(KeepAlive::default()).into_response()
 }

@@ -1,6 +1,7 @@
 //! The words of the format: kinds of events, directions, kinds of link errors.
 
 use super::{Direction, Event};
+use crate::mqtt::packet::Protocol;
 use crate::mqtt::{LinkErrorKind, RefusedReason};
 
 pub(super) fn kind(event: &Event) -> &'static str {
@@ -10,11 +11,13 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::Refused(_) => "refused",
         Event::Subscribe(_) => "subscribe",
         Event::Subscribed { .. } => "subscribed",
+        Event::Unsubscribe(_) => "unsubscribe",
         Event::Publish(_) => "publish",
         Event::Received(_) => "received",
         Event::Lost(_) => "lost",
         Event::Close => "close",
         Event::Dropped => "dropped",
+        Event::Stopped(_) => "stopped",
     }
 }
 
@@ -23,6 +26,17 @@ pub(super) fn direction(direction: Direction) -> &'static str {
         Direction::In => "in",
         Direction::Out => "out",
     }
+}
+
+pub(super) fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::V31 => "3.1",
+        Protocol::V311 => "3.1.1",
+    }
+}
+
+pub(super) fn protocol_version(word: &str) -> Option<Protocol> {
+    [Protocol::V31, Protocol::V311].into_iter().find(|version| protocol(*version) == word)
 }
 
 pub(super) fn error(kind: LinkErrorKind) -> &'static str {

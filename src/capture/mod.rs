@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! {"capture":1,"source":"edge","note":"…","redacted":true}
-//! {"us":0,"link":1,"kind":"connect","endpoint":"mqtt://127.0.0.1:1883","client_id":"anonymous","username":"type=oauth2&client_id=a1"}
-//! {"us":912,"link":1,"kind":"connected"}
+//! {"us":0,"link":1,"direction":"out","kind":"connect","endpoint":"mqtt://127.0.0.1:1883","client_id":"anonymous","username":"type=oauth2&client_id=a1"}
+//! {"us":912,"link":1,"direction":"in","kind":"connected"}
 //! {"us":1040,"link":1,"direction":"out","kind":"publish","topic":"p/anonymous/thing-if/apps/a1/onboardings","qos":0,"payload":"POST\r\n…"}
 //! {"us":9630,"link":1,"direction":"in","kind":"received","topic":"p/anonymous/thing-if/apps/a1/onboardings","qos":0,"payload":"200\r\n…"}
-//! {"us":9700,"link":1,"kind":"close"}
+//! {"us":9700,"link":1,"direction":"out","kind":"close"}
 //! ```
 //!
 //! The first line is the [`Header`], whose member `capture` is the version of the format. Every other line is an
@@ -15,33 +15,48 @@
 //!
 //! | `kind` | members | what happened, seen from the device |
 //! |---|---|---|
-//! | `connect` | `endpoint`, `client_id`, `username` | it tried to connect; the password is never written |
+//! | `connect` | `endpoint`, `client_id`, `username`, `protocol` | it tried to connect; the password is never written; `protocol` is `3.1`, `3.1.1`, or absent if nobody knows |
 //! | `connected` | | CONNACK 0 |
 //! | `refused` | `error`, `detail` | the attempt failed; `error` is `refused-1` to `refused-5` for a CONNACK |
 //! | `subscribe` | `filter` | SUBSCRIBE |
 //! | `subscribed` | `filter`, `granted` | SUBACK |
+//! | `unsubscribe` | `filter` | UNSUBSCRIBE; its answer says nothing and is not written |
 //! | `publish` | `topic`, `qos`, `payload` | it sent a PUBLISH |
 //! | `received` | `topic`, `qos`, `payload` | a PUBLISH arrived |
 //! | `lost` | `error`, `detail` | the connection ended |
 //! | `close` | | it sent DISCONNECT |
 //! | `dropped` | | it gave the attempt up, or dropped the link without a DISCONNECT |
+//! | `stopped` | `detail` | the recording ended here, before what it recorded did: the last line |
 //!
 //! A payload that is not UTF-8 is written as `{"hex":"00ff"}`: such payloads are rare and small, and hexadecimal needs no
 //! further dependency. Members that a reader does not know are ignored, so later versions may add some; `direction`
 //! follows from `kind` and is there for people and their tools.
 //!
+//! A capture is whole up to its last line at any time: each line is one write. A last line without its end is told from one that
+//! is wrong ([`CaptureErrorKind::Torn`]), and a recording that reaches its bound ends with `stopped`.
+//!
+//! [`Conversation`] makes entries of the bytes of a connection, and `pcap` (with the feature of that name) of recorded packets.
+//!
+//! Masked values keep their length and their blanks, `-`, `_`, `.` and `=`; [`secrets_in`](crate::secret::secrets_in) finds them
+//! again, so that a replay knows what was never written.
+//!
 //! Secrets are [redacted](crate::secret::redact()) unless the writer is told otherwise.
 
 mod code;
+mod conversation;
+#[cfg(feature = "pcap")]
+pub mod pcap;
 mod read;
 mod write;
 
 use std::time::Duration;
 
+pub use conversation::{Conversation, MAX_PAYLOAD, Omission};
 pub use read::{CaptureError, CaptureErrorKind, MAX_LINE_LEN, Reader};
 pub use write::Writer;
 
 use crate::ids::ClientId;
+use crate::mqtt::packet::Protocol;
 use crate::mqtt::{Endpoint, LinkError, Publish};
 use crate::topic::TopicFilter;
 
@@ -90,6 +105,8 @@ pub enum Event {
         client_id: ClientId,
         /// User name. There is no place for a password.
         username: String,
+        /// The version of MQTT, if whoever recorded could see it.
+        protocol: Option<Protocol>,
     },
     /// CONNACK 0.
     Connected,
@@ -104,6 +121,8 @@ pub enum Event {
         /// Whether it was granted.
         granted: bool,
     },
+    /// It sent an UNSUBSCRIBE.
+    Unsubscribe(TopicFilter),
     /// It sent a PUBLISH.
     Publish(Publish),
     /// A PUBLISH arrived.
@@ -114,6 +133,8 @@ pub enum Event {
     Close,
     /// It gave up the attempt or dropped the link.
     Dropped,
+    /// The recording stopped, and why; nothing follows. Links may have gone on.
+    Stopped(String),
 }
 
 /// Which way an event travelled.
@@ -129,9 +150,11 @@ impl Event {
     /// Which way it travelled; `None` for what the device or its transport noticed by itself.
     pub fn direction(&self) -> Option<Direction> {
         match self {
-            Event::Connect { .. } | Event::Subscribe(_) | Event::Publish(_) | Event::Close => Some(Direction::Out),
+            Event::Connect { .. } | Event::Subscribe(_) | Event::Unsubscribe(_) | Event::Publish(_) | Event::Close => {
+                Some(Direction::Out)
+            }
             Event::Connected | Event::Subscribed { .. } | Event::Received(_) => Some(Direction::In),
-            Event::Refused(_) | Event::Lost(_) | Event::Dropped => None,
+            Event::Refused(_) | Event::Lost(_) | Event::Dropped | Event::Stopped(_) => None,
         }
     }
 }

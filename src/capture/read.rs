@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{Entry, Event, Header, VERSION, code};
 use crate::ids::ClientId;
+use crate::mqtt::packet::Protocol;
 use crate::mqtt::{LinkError, Publish, Qos};
 use crate::topic::{Topic, TopicFilter};
 
@@ -31,6 +32,9 @@ pub enum CaptureErrorKind {
     /// The file is empty or does not begin with a header.
     #[error("is not the header of a capture")]
     NoHeader,
+    /// The last line is incomplete: whoever wrote it was interrupted. Everything before it is whole.
+    #[error("is incomplete: the recording was interrupted here")]
+    Torn,
     /// The format is newer than this reader.
     #[error("has version {0} of the format, newer than {VERSION}")]
     UnsupportedVersion(u64),
@@ -116,15 +120,22 @@ impl<R: BufRead> Reader<R> {
         &self.header
     }
 
+    /// The line that was read last, counted from 1.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
     /// The next line that is not blank.
     fn next_line(&mut self) -> Result<Option<Vec<u8>>, CaptureErrorKind> {
         loop {
             let mut text = Vec::new();
             let mut limited = self.source.by_ref().take(MAX_LINE_LEN as u64 + 1);
             let read = limited.read_until(b'\n', &mut text);
+            if matches!(read, Ok(0)) {
+                return Ok(None);
+            }
             self.line += 1;
             match read {
-                Ok(0) => return Ok(None),
                 Ok(_) if text.len() > MAX_LINE_LEN => {
                     self.failed = true; // in the middle of a line there is nothing to go on with
                     return Err(CaptureErrorKind::LineTooLong);
@@ -148,7 +159,12 @@ impl<R: BufRead> Iterator for Reader<R> {
             return None;
         }
         let entry = match self.next_line() {
-            Ok(text) => parse_entry(&text?),
+            Ok(None) => return None,
+            Ok(Some(text)) => match parse_entry(&text) {
+                // Only a line without an end can be half a line.
+                Err(CaptureErrorKind::NotJson(_)) if !text.ends_with(b"\n") => Err(CaptureErrorKind::Torn),
+                parsed => parsed,
+            },
             Err(kind) => Err(kind),
         };
         Some(entry.map_err(|kind| CaptureError { line: self.line, kind }))
@@ -185,16 +201,19 @@ fn parse_entry(line: &[u8]) -> Parsed<Entry> {
             endpoint: members.text("endpoint")?.parse().map_err(|e| invalid("endpoint", e))?,
             client_id: ClientId::new(members.text("client_id")?).map_err(|e| invalid("client_id", e))?,
             username: members.optional_text("username")?.to_owned(),
+            protocol: members.protocol()?,
         },
         "connected" => Event::Connected,
         "refused" => Event::Refused(members.failure()?),
         "subscribe" => Event::Subscribe(members.filter()?),
         "subscribed" => Event::Subscribed { filter: members.filter()?, granted: members.boolean("granted")? },
+        "unsubscribe" => Event::Unsubscribe(members.filter()?),
         "publish" => Event::Publish(members.message()?),
         "received" => Event::Received(members.message()?),
         "lost" => Event::Lost(members.failure()?),
         "close" => Event::Close,
         "dropped" => Event::Dropped,
+        "stopped" => Event::Stopped(members.optional_text("detail")?.to_owned()),
         other => return Err(invalid("kind", format_args!("unknown kind {other:?}"))),
     };
     Ok(Entry { at: Duration::from_micros(members.number("us")?), link: members.number("link")?, event })
@@ -229,6 +248,16 @@ impl Members {
 
     fn filter(&self) -> Parsed<TopicFilter> {
         TopicFilter::new(self.text("filter")?).map_err(|error| invalid("filter", error))
+    }
+
+    fn protocol(&self) -> Parsed<Option<Protocol>> {
+        if !self.0.contains_key("protocol") {
+            return Ok(None);
+        }
+        let word = self.text("protocol")?;
+        code::protocol_version(word)
+            .map(Some)
+            .ok_or_else(|| invalid("protocol", format_args!("unknown version {word:?}")))
     }
 
     fn failure(&self) -> Parsed<LinkError> {

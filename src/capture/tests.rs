@@ -24,6 +24,7 @@ fn all_kinds() -> Vec<Entry> {
                 endpoint: "wss://h.example:12473/mqtt".parse().expect("an endpoint"),
                 client_id: ClientId::anonymous(),
                 username: "type=oauth2&client_id=a1".into(),
+                protocol: Some(Protocol::V31),
             },
         ),
         entry(1, Event::Connected),
@@ -42,6 +43,8 @@ fn all_kinds() -> Vec<Entry> {
         entry(7, Event::Refused(LinkError::new(refused, "in its own words"))),
         entry(8, Event::Close),
         entry(9, Event::Dropped),
+        entry(10, Event::Unsubscribe(TopicFilter::new("me/#").expect("a filter"))),
+        entry(11, Event::Stopped("enough".into())),
     ]
 }
 
@@ -58,7 +61,7 @@ fn written(entries: &[Entry]) -> String {
 fn the_format_is_written_so() {
     let expected = [
         r#"{"capture":1,"source":"hand-made","note":"a remark","redacted":true}"#,
-        r#"{"us":0,"link":1,"direction":"out","kind":"connect","endpoint":"wss://h.example:12473/mqtt","client_id":"anonymous","username":"type=oauth2&client_id=a1"}"#,
+        r#"{"us":0,"link":1,"direction":"out","kind":"connect","endpoint":"wss://h.example:12473/mqtt","client_id":"anonymous","username":"type=oauth2&client_id=a1","protocol":"3.1"}"#,
         r#"{"us":1,"link":1,"direction":"in","kind":"connected"}"#,
         r#"{"us":2,"link":1,"direction":"out","kind":"subscribe","filter":"me"}"#,
         r#"{"us":3,"link":1,"direction":"in","kind":"subscribed","filter":"me","granted":false}"#,
@@ -68,6 +71,8 @@ fn the_format_is_written_so() {
         r#"{"us":7,"link":1,"kind":"refused","error":"refused-5","detail":"in its own words"}"#,
         r#"{"us":8,"link":1,"direction":"out","kind":"close"}"#,
         r#"{"us":9,"link":1,"kind":"dropped"}"#,
+        r#"{"us":10,"link":1,"direction":"out","kind":"unsubscribe","filter":"me/#"}"#,
+        r#"{"us":11,"link":1,"kind":"stopped","detail":"enough"}"#,
     ];
     let written = written(&all_kinds());
     assert_eq!(written.lines().collect::<Vec<_>>(), expected);
@@ -177,6 +182,42 @@ fn errors_name_line_and_member() {
         assert_eq!(reader.next().expect("a line").expect("the next line is good").event, Event::Close);
         assert!(reader.next().is_none());
     }
+}
+
+#[test]
+fn half_a_last_line_is_told_from_a_wrong_one() {
+    let whole = written(&all_kinds());
+    let cut = whole.len() - 20;
+    let mut reader = Reader::new(&whole.as_bytes()[..cut]).expect("a header");
+    let read: Vec<_> = reader.by_ref().collect();
+    let (last, before) = read.split_last().expect("lines");
+    assert!(before.iter().all(Result::is_ok) && before.len() == all_kinds().len() - 1);
+    let error = last.as_ref().expect_err("half a line");
+    assert!(matches!(error.kind(), CaptureErrorKind::Torn), "{error}");
+    assert_eq!(reader.line(), all_kinds().len() + 1);
+}
+
+#[test]
+fn a_capture_ends_visibly_at_its_bound() {
+    let entry = entry(5, Event::Publish(Publish::new(topic("p/me/x"), "x".repeat(100))));
+    let mut writer = Writer::new(Vec::new(), &Header::new("edge")).expect("memory").with_max_len(2_000);
+    let mut written = 0;
+    let refused = loop {
+        match writer.write(&entry) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 100, "no bound");
+    };
+    assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+    assert!(writer.is_full());
+    writer.write(&entry).expect_err("still full");
+    let text = writer.into_inner();
+    assert!((1_000..=2_000).contains(&text.len()), "{}", text.len());
+    let read: Result<Vec<_>, _> = Reader::new(&text[..]).expect("a header").collect();
+    let read = read.expect("well-formed");
+    assert_eq!(read.len(), written + 1);
+    assert!(matches!(read.last().expect("entries").event, Event::Stopped(_)));
 }
 
 #[test]

@@ -17,7 +17,13 @@ pub struct Writer<W> {
     redacts: bool,
     /// Whether the last line may be incomplete: then the next one must not be glued to it.
     is_torn: bool,
+    /// Bytes that may still be written.
+    left: u64,
+    is_full: bool,
 }
+
+/// What the last line of a capture has room for, and more.
+const LAST_LINE: u64 = 200;
 
 impl<W: io::Write> Writer<W> {
     /// Writes the header. Secrets will be redacted.
@@ -38,7 +44,7 @@ impl<W: io::Write> Writer<W> {
     }
 
     fn start(sink: W, header: &Header, redacts: bool) -> io::Result<Self> {
-        let mut writer = Self { sink, redacts, is_torn: false };
+        let mut writer = Self { sink, redacts, is_torn: false, left: u64::MAX, is_full: false };
         let mut line = Map::new();
         line.insert("capture".into(), VERSION.into());
         line.insert("source".into(), header.source.as_str().into());
@@ -46,15 +52,44 @@ impl<W: io::Write> Writer<W> {
             line.insert("note".into(), header.note.as_str().into());
         }
         line.insert("redacted".into(), redacts.into());
-        writer.line(line)?;
+        writer.put(&Value::Object(line).to_string())?;
         Ok(writer)
+    }
+
+    /// Ends the capture before it has more than `len` bytes, this header included: an entry that does not fit is replaced by
+    /// [`Event::Stopped`], and from then on every entry is refused. Default: no bound.
+    #[must_use]
+    pub fn with_max_len(mut self, len: u64) -> Self {
+        let written = u64::MAX - self.left;
+        self.left = len.saturating_sub(written);
+        self
+    }
+
+    /// Whether the bound of [`with_max_len`](Self::with_max_len) was reached.
+    pub fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Writes one entry.
     ///
     /// # Errors
-    /// Those of the sink. Part of the line may have been written; the next entry begins a line of its own.
+    /// `StorageFull` at the bound of [`with_max_len`](Self::with_max_len), and those of the sink. Part of the line may have been written; the next entry begins a line of its own.
     pub fn write(&mut self, entry: &Entry) -> io::Result<()> {
+        if self.is_full {
+            return Err(full());
+        }
+        let text = self.text(entry);
+        if (text.len() as u64).saturating_add(LAST_LINE) > self.left {
+            self.is_full = true;
+            let stopped = Event::Stopped("the capture has reached its bound".into());
+            let last = self.text(&Entry { event: stopped, ..entry.clone() });
+            self.put(&last)?;
+            return Err(full());
+        }
+        self.put(&text)
+    }
+
+    fn text(&self, entry: &Entry) -> String {
         let mut line = Map::new();
         line.insert("us".into(), u64::try_from(entry.at.as_micros()).unwrap_or(u64::MAX).into());
         line.insert("link".into(), entry.link.into());
@@ -63,7 +98,7 @@ impl<W: io::Write> Writer<W> {
         }
         line.insert("kind".into(), code::kind(&entry.event).into());
         self.members(&entry.event, &mut line);
-        self.line(line)
+        Value::Object(line).to_string()
     }
 
     /// Flushes the sink.
@@ -81,19 +116,25 @@ impl<W: io::Write> Writer<W> {
 
     fn members(&self, event: &Event, line: &mut Map<String, Value>) {
         match event {
-            Event::Connect { endpoint, client_id, username } => {
+            Event::Connect { endpoint, client_id, username, protocol } => {
                 line.insert("endpoint".into(), endpoint.to_string().into());
                 line.insert("client_id".into(), client_id.as_str().into());
                 let username = self.shown(username.as_bytes());
                 line.insert("username".into(), String::from_utf8_lossy(&username).into());
+                if let Some(protocol) = protocol {
+                    line.insert("protocol".into(), code::protocol(*protocol).into());
+                }
             }
-            Event::Subscribe(filter) => drop(line.insert("filter".into(), filter.as_str().into())),
+            Event::Subscribe(filter) | Event::Unsubscribe(filter) => {
+                drop(line.insert("filter".into(), filter.as_str().into()))
+            }
             Event::Subscribed { filter, granted } => {
                 line.insert("filter".into(), filter.as_str().into());
                 line.insert("granted".into(), (*granted).into());
             }
             Event::Publish(publish) | Event::Received(publish) => self.message(publish, line),
             Event::Refused(error) | Event::Lost(error) => failure(error, line),
+            Event::Stopped(why) => drop(line.insert("detail".into(), why.as_str().into())),
             Event::Connected | Event::Close | Event::Dropped => {}
         }
     }
@@ -115,14 +156,17 @@ impl<W: io::Write> Writer<W> {
         if self.redacts { redact(bytes) } else { Cow::Borrowed(bytes) }
     }
 
-    fn line(&mut self, line: Map<String, Value>) -> io::Result<()> {
-        let mut text = if self.is_torn { String::from("\n") } else { String::new() };
-        text.push_str(&Value::Object(line).to_string());
-        text.push('\n');
+    fn put(&mut self, line: &str) -> io::Result<()> {
+        let text = format!("{}{line}\n", if self.is_torn { "\n" } else { "" });
+        self.left = self.left.saturating_sub(text.len() as u64);
         let result = self.sink.write_all(text.as_bytes());
         self.is_torn = result.is_err();
         result
     }
+}
+
+fn full() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "the capture has reached its bound")
 }
 
 fn failure(error: &LinkError, line: &mut Map<String, Value>) {

@@ -14,6 +14,8 @@ const PASSWORD_VARIABLE: &str = "THINGIF_ADMIN_PASSWORD";
 
 /// Look after the admin page of `thingif serve --admin`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thingif admin password --data /var/lib/thingif --password-file pw")]
 pub(crate) struct Admin {
     #[command(subcommand)]
     verb: Verb,

@@ -1,11 +1,12 @@
 //! `thingif decode`: one payload in, what it says out.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::cli::decode_capture;
 use crate::cli::exit::Failure;
 use crate::cli::message::{Message, excerpt};
 use crate::cli::output;
@@ -14,13 +15,14 @@ use crate::frame::FrameErrorKind;
 use crate::secret::redact;
 use crate::topic::{InvalidTopic, Topic};
 
-/// Show what a payload says: request, response or push.
+/// Show what a payload says: request, response or push. Or all of a capture, entry by entry.
 ///
 /// Tokens and passwords are masked, in their length and shape, unless --secrets is given. A payload that is no frame ends with
 /// status 1 and shows where.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   thingif decode frame.bin
+  thingif decode session.jsonl      # a capture, as `thingif record` writes it
   mosquitto_sub -C 1 -t 'p/#' … | thingif decode --json
   printf '200\\r\\nX-Kii-RequestID:17\\r\\n\\r\\n{}' | thingif decode")]
 pub(crate) struct Decode {
@@ -44,10 +46,19 @@ fn read_topic(text: &str) -> Result<Topic, InvalidTopic> {
 
 impl Decode {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let payload = if self.file == Path::new("-") {
-            read_input("standard input", Ok(io::stdin().lock()), super::MAX_INPUT)?
-        } else {
-            read_input(&self.file.display().to_string(), File::open(&self.file), super::MAX_INPUT)?
+        let name = self.file.display().to_string();
+        let (name, source): (&str, io::Result<Box<dyn BufRead>>) = match self.file == Path::new("-") {
+            true => ("standard input", Ok(Box::new(io::stdin().lock()))),
+            false => (&name, File::open(&self.file).map(|file| Box::new(BufReader::new(file)) as Box<dyn BufRead>)),
+        };
+        let payload = match source {
+            Ok(mut source) => {
+                if decode_capture::is_one(&mut source) {
+                    return decode_capture::show(source, self.json, self.secrets);
+                }
+                read_input(name, Ok(source), super::MAX_INPUT)?
+            }
+            Err(error) => read_input(name, Err::<io::Empty, _>(error), super::MAX_INPUT)?,
         };
         // Masking changes no length, so a fault stays where it is.
         let payload = if self.secrets { payload } else { redact(&payload).into_owned().into() };

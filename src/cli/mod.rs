@@ -18,6 +18,7 @@ mod connection_lock;
 mod credential_file;
 mod credential_vault;
 mod decode;
+mod decode_capture;
 mod demo;
 mod duration_arg;
 mod encode;
@@ -38,8 +39,11 @@ mod narrator;
 mod onboard;
 mod output;
 mod owner;
+mod progress;
 mod proxy;
+mod record;
 mod relay;
+mod replay;
 mod request_args;
 mod route_args;
 mod secret_input;
@@ -101,6 +105,8 @@ enum Verb {
     Backup(backup::Backup),
     Encode(encode::Encode),
     Decode(decode::Decode),
+    Record(record::Record),
+    Replay(replay::Replay),
 }
 
 /// Reads the command line, does what it says, and gives the exit status.
@@ -126,6 +132,8 @@ pub fn main() -> ExitCode {
         Verb::Backup(verb) => verb.run(),
         Verb::Encode(verb) => verb.run(),
         Verb::Decode(verb) => verb.run(),
+        Verb::Record(verb) => wait_for(verb.run()),
+        Verb::Replay(verb) => wait_for(verb.run()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -165,5 +173,38 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Whatever an example names is there: its verb, and each of its flags.
+    #[test]
+    fn every_verb_has_examples_and_they_are_true() {
+        let program = Cli::command();
+        for verb in program.get_subcommands() {
+            let name = verb.get_name();
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:\n  "), "{name} has no examples");
+            let lines = help.replace("\\\n", " ");
+            let examples: Vec<_> = lines.lines().filter_map(|line| line.split_once("thingif ")).collect();
+            assert!(examples.iter().any(|(_, rest)| rest.starts_with(name)), "{name}: {help}");
+            for (_, example) in examples {
+                // What stands behind a pipe or a comment is something else's.
+                let own = example.split(['|', '#']).next().unwrap_or_default();
+                let mut words = own.split_whitespace();
+                let mut command =
+                    program.find_subcommand(words.next().unwrap_or_default()).unwrap_or_else(|| panic!("{example}"));
+                for word in words {
+                    match word.strip_prefix("--") {
+                        Some(flag) => {
+                            let known = command
+                                .get_arguments()
+                                .chain(program.get_arguments())
+                                .any(|argument| argument.get_long() == Some(flag));
+                            assert!(known, "{name}: --{flag} in {example}");
+                        }
+                        None => command = command.find_subcommand(word).unwrap_or(command),
+                    }
+                }
+            }
+        }
     }
 }

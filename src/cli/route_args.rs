@@ -47,6 +47,10 @@ pub(crate) struct RouteArgs {
     /// What carries MQTT: Paho's C library, or native, which is tokio and rustls and checks --pin. Default: the stored one, else paho.
     #[arg(long, value_name = "NAME")]
     transport: Option<Carrier>,
+    /// Write a capture of what passes, masked, for `thingif decode` and `thingif replay`; an older file is replaced. It ends at
+    /// 100 MB.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
     /// Trust whoever answers: anybody on the way can read and change everything. Never stored.
     #[arg(long)]
     pub(crate) danger_accept_any_certificate: bool,

@@ -146,7 +146,8 @@ impl Service {
 
     async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Failure> {
         let (host, authority) = (self.url.host.as_str(), self.url.authority());
-        let advice = "Check --service, and that the service runs: `thingif serve` prints its addresses.";
+        let advice = "Check that the service runs (`thingif serve` prints its addresses), and --service: `thingif thing` uses that of \
+                      `thingif user login`.";
         let found = tokio::net::lookup_host((host, self.url.port)).await.map_err(|error| {
             Failure::new(Exit::NameNotResolved, format_args!("{host} was not resolved: {error}")).advise(advice)
         })?;
@@ -181,6 +182,11 @@ fn headers(caller: Caller<'_>) -> Result<HeaderMap, Failure> {
     let mut authorization = HeaderValue::try_from(authorization).map_err(Failure::other)?;
     authorization.set_sensitive(true);
     Ok(HeaderMap::from_iter([(header::AUTHORIZATION, authorization)]))
+}
+
+/// As [`tls`], to be shared.
+pub(crate) fn tls_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, Failure> {
+    tls(ca).map(Arc::new)
 }
 
 /// Who is trusted over TLS: the authorities in `ca`, else the system's.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::cli::credential_file::{self, Onboarded, Settings};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::record::CaptureOptions;
 use crate::cli::route_args::{Carrier, Route, RouteArgs};
 use crate::cli::thing_args::{Named, ThingArgs};
 use crate::cli::{secret_input, tls_probe};
@@ -16,6 +17,7 @@ use crate::proto::{ConnectError, OnboardingError};
 use crate::secret::Secret;
 use crate::transport::native::{self, Native};
 use crate::transport::paho::{self, Paho};
+use crate::transport::record::Record;
 use crate::transport::{Tls, Transport};
 
 /// The transport, with the files and the danger that the command line and the credential name.
@@ -42,7 +44,11 @@ pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Arc<dyn Trans
             Native::new(options).map(|native| Arc::new(native) as _)
         }
     };
-    made.map_err(|error| Failure::from(&error))
+    let transport = made.map_err(|error| Failure::from(&error))?;
+    Ok(match &args.record {
+        None => transport,
+        Some(file) => Arc::new(Record::new(transport, CaptureOptions::of_a_verb().create(file)?)),
+    })
 }
 
 /// The configuration that resumes `onboarded`.

@@ -20,6 +20,9 @@ use crate::thing_if::media_type;
 
 /// Be a user of an application: the owner of things.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thingif user create --app demo:KEY --user ann --password-file pw
+  thingif user login --service https://iot.example.org --app demo --app-key-file key --user ann --password-file pw")]
 pub(crate) struct User {
     #[command(subcommand)]
     verb: Verb,

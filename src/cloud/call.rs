@@ -19,6 +19,7 @@ use super::Cloud;
 use super::caller::Caller;
 use super::failure::Failure;
 use super::http::Accepted;
+use super::nesting;
 use super::object::Object;
 use super::operator::Operator;
 use super::store::{Sql, StoreError, end_nodes, things, tokens};
@@ -26,7 +27,7 @@ use super::token::TokenHash;
 use crate::edge::Peer;
 use crate::ids::{AppId, ThingId};
 use crate::secret::Secret;
-use crate::thing_if::{InvalidBody, Principal, json, media_type};
+use crate::thing_if::{ErrorCode, InvalidBody, Principal, json, media_type};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -326,19 +327,13 @@ impl Body {
     pub(crate) fn id<T: TryFrom<String>>(&self, field: &str, known: &str) -> Result<T, Failure> {
         self.object(&[known])?.required_id(field)
     }
-}
 
-impl Body {
     /// Checks that the body is `application/json` or one of `types`, or does not say what it is.
     ///
     /// # Errors
     /// 400 for any other.
     pub(crate) fn require_one_of(&self, types: &[&str]) -> Result<(), Failure> {
-        let given = self.content_type();
-        let is_known = given.is_empty()
-            || media_type::is(given, media_type::JSON)
-            || types.iter().any(|known| media_type::is(given, known));
-        if is_known { Ok(()) } else { Err(InvalidBody::MediaType.into()) }
+        if media_type::is(self.content_type(), media_type::JSON) { Ok(()) } else { self.require(types) }
     }
 }
 
@@ -358,6 +353,10 @@ impl FromRequest<Cloud> for Body {
             Ok(Err(_)) => return Err(Failure::invalid("The body ended early")),
             Err(_) => return Err(Failure::invalid("The body did not arrive in time")),
         };
+        if nesting::is_too_deep(&bytes) {
+            let message = format!("The body is nested deeper than the {} levels that are taken", nesting::MAX);
+            return Err(Failure::new(ErrorCode::InvalidJson, message));
+        }
         Ok(Self { content_type: last(&parts.headers, CONTENT_TYPE).cloned(), bytes })
     }
 }

@@ -22,7 +22,7 @@ impl DataDirectory {
     pub(crate) fn claim(path: &Path) -> Result<Self, OpenError> {
         let failed = |error: io::Error| OpenError::Directory { path: path.to_owned(), error };
         if !path.exists() {
-            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+            make(path).map_err(failed)?;
         }
         let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
         if mode & 0o077 != 0 {
@@ -88,6 +88,18 @@ impl DataDirectory {
         }
         Ok(())
     }
+}
+
+/// Makes `path` and what is missing above it. A power cut takes none of it away again.
+fn make(path: &Path) -> io::Result<()> {
+    let is_missing = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in missing {
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(above)?.sync_all()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

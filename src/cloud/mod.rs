@@ -2,7 +2,12 @@
 //!
 //! One implementation, served twice: over HTTP to apps ([`http::serve`]) and over MQTT to devices
 //! ([`Cloud::service`] behind [`edge`](crate::edge)). The cloud is also the edge's [`Directory`](crate::edge::Directory),
-//! and it pushes commands through a [`Pusher`].
+//! and it pushes commands, events and messages through a [`Pusher`].
+//!
+//! A program that was written for Kii runs against it with another site: `https://HOST/api` for Kii Cloud's SDKs, `https://HOST`
+//! for Thing-IF's, HOST as the default broker of a device. Every operation of (`wire` §4, §5) is here, those below `/thing-if/` on
+//! both roads. Not built are groups, access lists that can be changed, bodies of objects, the administration of traits,
+//! server code and the status of users; their paths say so. (`wire` §8)
 //!
 //! ```
 //! use std::sync::Arc;
@@ -46,6 +51,7 @@ mod health;
 pub mod http;
 mod id_page;
 mod identifiers;
+mod nesting;
 mod object;
 mod operations;
 mod operator;
@@ -129,6 +135,7 @@ struct Inner {
     command_retention: Duration,
     closing: watch::Sender<bool>,
     fan_out: FanOut,
+    object_queries: Semaphore,
     max_triggers: i64,
     trigger_firings_per_minute: i64,
     trigger_counters: triggers::Counters,
@@ -190,6 +197,7 @@ impl Cloud {
             command_retention: options.command_retention,
             closing: watch::Sender::new(false),
             fan_out: FanOut::default(),
+            object_queries: Semaphore::new(rest::OBJECT_QUERIES),
             max_triggers: options.max_triggers.into(),
             trigger_firings_per_minute: options.trigger_firings_per_minute.into(),
             trigger_counters: triggers::Counters::default(),

@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::options::StateHistory;
 use super::state_change::StateChange;
 use super::store::alias_states::{self, AliasState};
-use super::store::state_history::{self, PastState, Place};
+use super::store::state_history::{self, Alias, PastState, Place};
 use super::store::{Sql, StoreError, states, things};
 use super::thing_state::ThingState;
 use crate::ids::{AppId, ThingId};
@@ -24,6 +24,12 @@ use crate::thing_if::{ErrorCode, State, TimedState, TraitStates};
 
 /// States in one bulk, at most; with traits each alias of each counts.
 const MAX_BULK_STATES: usize = 1_000;
+/// Past states that one request drops, at most: others want to write too. More than one brings, so that no more of them
+/// stay than a setting that was lowered or a thing that was silent for long have left.
+const MAX_DROPPED: i64 = 2_000;
+/// How far ahead of a request the state that is known may be. Requests are not executed in the order of their times; one
+/// further ahead has the time of a clock that has been put right since, which says nothing.
+const MAX_AHEAD: i64 = 60_000;
 
 /// What a request wants.
 #[derive(Debug, Clone)]
@@ -119,9 +125,11 @@ fn remember(sql: &mut dyn Sql, target: &Target<'_>, past: Vec<Past>) -> Result<(
             touched.push(alias);
         }
     }
-    state_history::drop_up_to(sql, app, thing, seq.saturating_sub(i64::from(history.states)))?;
+    let mut left = MAX_DROPPED;
+    left -= state_history::drop_up_to(sql, app, thing, seq.saturating_sub(i64::from(history.states)), left)? as i64;
     for alias in touched {
-        state_history::drop_before(sql, app, thing, &alias, oldest)?;
+        let alias = Alias { app: app.to_string(), thing: thing.to_string(), alias };
+        left -= state_history::drop_before(sql, &alias, oldest, left)? as i64;
     }
     Ok(())
 }
@@ -295,6 +303,7 @@ impl Current {
         let index = self.parts.iter().position(|part| part.alias == alias);
         let known = index.map(|index| &self.parts[index]);
         let known_at = known.map_or(0, |part| part.generated_at);
+        let known_at = if known_at > target.now.saturating_add(MAX_AHEAD) { 0 } else { known_at };
         let generated_at = generated_at.unwrap_or(target.now.max(known_at));
         let is_latest = generated_at >= known_at;
         let state = match known {

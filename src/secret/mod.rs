@@ -7,7 +7,7 @@ mod unescaped;
 use std::borrow::Cow;
 use std::fmt;
 
-pub use redact::{Redacted, redact};
+pub use redact::{Redacted, redact, secrets_in};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

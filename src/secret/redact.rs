@@ -73,18 +73,49 @@ impl fmt::Debug for Redacted<'_> {
 /// like. No parser is involved: frames that are cut short or malformed carry secrets as well, and JSON inside a JSON
 /// string too. In doubt it masks.
 pub fn redact(payload: &[u8]) -> Cow<'_, [u8]> {
-    let mut shown = redact_as_written(payload);
+    let Shown { mut bytes, .. } = redact_as_written(payload);
     // Once more as it is meant: what an escape hides from this reader it does not hide from the next.
     if let Some(unescaped) = Unescaped::of(payload)
-        && let Cow::Owned(masked) = redact_as_written(&unescaped.bytes)
+        && let Cow::Owned(masked) = redact_as_written(&unescaped.bytes).bytes
     {
-        unescaped.mask(shown.to_mut(), &masked);
+        unescaped.mask(bytes.to_mut(), &masked);
     }
-    shown
+    bytes
 }
 
-fn redact_as_written(payload: &[u8]) -> Cow<'_, [u8]> {
-    let mut shown = Cow::Borrowed(payload);
+/// Where [`redact`] masks: the places of the secrets in `payload`, in order and without overlaps. In a payload that was
+/// redacted already these are the same places, so that two can be compared without what was never written.
+///
+/// ```
+/// use thingif::secret::secrets_in;
+/// assert_eq!(secrets_in(b"{\"password\":\"xx\",\"on\":true}"), [13..15]);
+/// ```
+pub fn secrets_in(payload: &[u8]) -> Vec<Range<usize>> {
+    let mut places = redact_as_written(payload).masked;
+    if let Some(unescaped) = Unescaped::of(payload) {
+        let masked = redact_as_written(&unescaped.bytes).masked;
+        places.extend(masked.into_iter().filter_map(|range| unescaped.place(range)));
+    }
+    places.sort_unstable_by_key(|place| (place.start, place.end));
+    places.dedup_by(|next, before| {
+        let overlaps = next.start <= before.end;
+        if overlaps {
+            before.end = before.end.max(next.end);
+        }
+        overlaps
+    });
+    places
+}
+
+/// A payload on its way to be shown.
+struct Shown<'a> {
+    bytes: Cow<'a, [u8]>,
+    /// What was masked, in no order.
+    masked: Vec<Range<usize>>,
+}
+
+fn redact_as_written(payload: &[u8]) -> Shown<'_> {
+    let mut shown = Shown { bytes: Cow::Borrowed(payload), masked: Vec::new() };
     mask_tokens(&mut shown, payload);
     mask_user_info(&mut shown, payload);
     let mut at = 0;
@@ -100,7 +131,7 @@ fn redact_as_written(payload: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Masks the word after each `Bearer`, and after `Basic` where it looks like one, wherever they stand.
-fn mask_tokens(shown: &mut Cow<'_, [u8]>, payload: &[u8]) {
+fn mask_tokens(shown: &mut Shown<'_>, payload: &[u8]) {
     for (at, _) in payload.iter().enumerate().filter(|(_, byte)| **byte == b' ') {
         let word = payload[..at].iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
         let word = &payload[at - word..at];
@@ -118,7 +149,7 @@ fn is_token(b: u8) -> bool {
 }
 
 /// Masks what stands between the colon and the `@` of `scheme://user:password@host`.
-fn mask_user_info(shown: &mut Cow<'_, [u8]>, payload: &[u8]) {
+fn mask_user_info(shown: &mut Shown<'_>, payload: &[u8]) {
     let ends = |b: &u8| b.is_ascii_whitespace() || matches!(b, b'/' | b'"' | b'\'' | b'?' | b'#');
     for (at, _) in payload.windows(3).enumerate().filter(|(_, three)| *three == b"://") {
         let start = at + 3;
@@ -210,7 +241,7 @@ fn plain(name: &[u8]) -> String {
 }
 
 /// Masks the value after `separator` and tells where it ends.
-fn mask_value(shown: &mut Cow<'_, [u8]>, payload: &[u8], separator: usize, name: &Name) -> usize {
+fn mask_value(shown: &mut Shown<'_>, payload: &[u8], separator: usize, name: &Name) -> usize {
     let skip = |from: usize, skipped: fn(&u8) -> bool| from + payload[from..].iter().take_while(|b| skipped(b)).count();
     if name.place == Place::Line {
         let end = skip(separator + 1, |b| !matches!(b, b'\r' | b'\n'));
@@ -278,7 +309,7 @@ fn ends_a_string(after: &[u8]) -> bool {
 }
 
 /// Masks every string and number inside the brackets that open at `start`, names included.
-fn mask_nested(shown: &mut Cow<'_, [u8]>, payload: &[u8], start: usize) -> usize {
+fn mask_nested(shown: &mut Shown<'_>, payload: &[u8], start: usize) -> usize {
     let mut depth = 0usize;
     let mut at = start;
     while let Some(&byte) = payload.get(at) {
@@ -315,11 +346,12 @@ fn string_end(payload: &[u8], start: usize, escapes: usize) -> usize {
     payload.len()
 }
 
-fn mask(shown: &mut Cow<'_, [u8]>, range: Range<usize>) {
+fn mask(shown: &mut Shown<'_>, range: Range<usize>) {
     if range.is_empty() {
         return;
     }
-    for byte in &mut shown.to_mut()[range] {
+    shown.masked.push(range.clone());
+    for byte in &mut shown.bytes.to_mut()[range] {
         if !byte.is_ascii_whitespace() && !matches!(byte, b'-' | b'_' | b'.' | b'=') {
             *byte = b'x';
         }
@@ -327,11 +359,12 @@ fn mask(shown: &mut Cow<'_, [u8]>, range: Range<usize>) {
 }
 
 /// A number stays a number: JSON allows no leading zero, so digits become 1.
-fn mask_scalar(shown: &mut Cow<'_, [u8]>, range: Range<usize>) {
+fn mask_scalar(shown: &mut Shown<'_>, range: Range<usize>) {
     if range.is_empty() {
         return;
     }
-    let bytes = &mut shown.to_mut()[range];
+    shown.masked.push(range.clone());
+    let bytes = &mut shown.bytes.to_mut()[range];
     let is_number = bytes.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e' | b'E'));
     for byte in bytes {
         match byte {
@@ -563,6 +596,25 @@ mod tests {
             payload.splice(at..at, *b"\"password\":");
             let shown = redact(&payload);
             prop_assert_eq!(shown.len(), payload.len());
+        }
+    }
+
+    proptest! {
+        /// A redacted payload has its secrets where the payload had them, and nothing else was changed.
+        #[test]
+        fn the_places_of_secrets_survive_redaction(value in any_value(), pretty in any::<bool>(), header in any_header()) {
+            let body = if pretty { format!("{value:#}") } else { value.to_string() };
+            let text = format!("PUT\r\n{header}\r\n\r\n{body}");
+            let shown = redact(text.as_bytes());
+            let places = secrets_in(text.as_bytes());
+            prop_assert_eq!(&secrets_in(&shown), &places);
+            let mut at = 0;
+            for place in &places {
+                prop_assert!(place.start >= at && place.end > place.start);
+                prop_assert_eq!(&shown[at..place.start], &text.as_bytes()[at..place.start]);
+                at = place.end;
+            }
+            prop_assert_eq!(&shown[at..], &text.as_bytes()[at..]);
         }
     }
 

@@ -45,6 +45,12 @@ impl Unescaped {
         is_changed
     }
 
+    /// Where `range` of these bytes stands in the payload.
+    pub(super) fn place(&self, range: Range<usize>) -> Option<Range<usize>> {
+        let places = self.places.get(range)?;
+        Some(places.first()?.start..places.last()?.end)
+    }
+
     /// Masks in `payload` what is masked in `shown`, which was made of these bytes.
     pub(super) fn mask(&self, payload: &mut [u8], shown: &[u8]) {
         for ((shown, byte), place) in shown.iter().zip(&self.bytes).zip(&self.places) {

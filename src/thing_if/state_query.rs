@@ -90,7 +90,8 @@ pub struct Aggregation {
     pub field: Option<String>,
     /// `fieldType`: values of other types are passed over. Absent means any type for COUNT, else DECIMAL.
     pub field_type: Option<FieldType>,
-    /// `putAggregationInto`, in one SDK `responseField`: the name of the result. Absent means the function in lower case.
+    /// `putAggregationInto`, in one SDK `responseField`: the name of the result, at most 100 characters. Absent means the
+    /// function in lower case.
     pub name: String,
 }
 
@@ -171,6 +172,8 @@ impl FieldType {
 
 /// Aggregations in one query, at most.
 pub const MAX_AGGREGATIONS: usize = 10;
+/// The longest name of a result, in characters: every group repeats it.
+const MAX_NAME: usize = 100;
 
 impl StateQuery {
     /// Reads a body.
@@ -230,9 +233,10 @@ impl Aggregation {
                 return Err(fields.wrong("fieldType", "INTEGER or DECIMAL"));
             }
         }
-        let name = match fields.text("putAggregationInto")? {
+        let mut name = |field| fields.text_up_to(field, MAX_NAME, "a text of at most 100 characters");
+        let name = match name("putAggregationInto")? {
             Some(name) => name,
-            None => fields.text("responseField")?.unwrap_or_else(|| function.default_name().to_owned()),
+            None => name("responseField")?.unwrap_or_else(|| function.default_name().to_owned()),
         };
         Ok(Self { function, field, field_type, name })
     }
@@ -356,6 +360,8 @@ mod tests {
             (aggregation(json!({ "type": "MAX" })), "no `field`"),
             (aggregation(json!({ "type": "SUM", "field": "x", "fieldType": "BOOLEAN" })), "`fieldType`"),
             (aggregation(json!({ "type": "COUNT", "field": "x", "fieldType": "COLOUR" })), "`fieldType`"),
+            (aggregation(json!({ "type": "COUNT", "putAggregationInto": "x".repeat(101) })), "`putAggregationInto`"),
+            (aggregation(json!({ "type": "COUNT", "responseField": "x".repeat(101) })), "`responseField`"),
         ] {
             let error = read(body.clone()).expect_err("refused").to_string();
             assert!(error.contains(says), "{body}: {error}");

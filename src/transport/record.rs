@@ -117,6 +117,7 @@ impl<T: Transport, W: io::Write + Send + 'static> Transport for Record<T, W> {
                 endpoint: endpoint.clone(),
                 client_id: credentials.client_id.clone(),
                 username: credentials.username.clone(),
+                protocol: None,
             });
             match self.transport.connect(endpoint, credentials, &options.accepted()).await {
                 Ok(link) => {

@@ -91,10 +91,12 @@ pub(crate) const PURE_CRATES: &[&str] = &[
     "core",
     "alloc",
     "bytes",
+    "etherparse",
     "fastrand",
     "http",
     "httparse",
     "memchr",
+    "pcap_parser",
     "serde",
     "serde_json",
     "thiserror",
@@ -127,13 +129,21 @@ pub(crate) const IMPURE: &[&str] = &[
 pub(crate) const IMPURE_MACROS: &[&str] = &["print", "println", "eprint", "eprintln", "dbg"];
 
 /// Crates that one folder alone may name.
-pub(crate) const CRATE_HOMES: &[(&str, &str)] =
-    &[("paho_mqtt", "transport::paho"), ("rusqlite", "cloud"), ("clap", "cli")];
+pub(crate) const CRATE_HOMES: &[(&str, &str)] = &[
+    ("paho_mqtt", "transport::paho"),
+    ("rusqlite", "cloud"),
+    ("clap", "cli"),
+    ("etherparse", "capture::pcap"),
+    ("pcap_parser", "capture::pcap"),
+];
 
 /// Modules inside a top-level module that only some may name: MQTT packets are read and written in one place and used
-/// by the edge, which serves them; `transport` needs their limits, and `cloud` sees the version of MQTT in a login.
-pub(crate) const INNER_MODULES: &[(&str, &[&str])] =
-    &[("mqtt::packet", &["mqtt", "transport", "edge", "cloud"]), ("transport::paho", &["transport", "cli"])];
+/// by the edge, which serves them; `transport` needs their limits, and `cloud` sees the version of MQTT in a login. `capture` reads
+/// them out of recorded bytes, and `replay` plays both ends, independent of either.
+pub(crate) const INNER_MODULES: &[(&str, &[&str])] = &[
+    ("mqtt::packet", &["mqtt", "capture", "transport", "edge", "cloud", "replay"]),
+    ("transport::paho", &["transport", "cli"]),
+];
 
 /// A text that only an encoder or decoder of MQTT packets has, and the module that is one.
 pub(crate) const PACKET_MARK: (&str, &str) = ("MQIsdp", "mqtt::packet");

@@ -37,6 +37,8 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("frame", frames),
     ("onboarding", onboardings),
     ("packet", packets),
+    #[cfg(feature = "pcap")]
+    ("pcap", pcaps),
     ("push", pushes),
     ("topic", topics),
 ];
@@ -51,6 +53,11 @@ pub(crate) const ACCEPTS: &[(&str, Accepts)] = &[
         OnboardingAnswer::from_json(input).is_ok() || ONBOARDINGS.iter().any(requested)
     }),
     ("packet", |input| matches!(Decoder::new(limits()).decode(&mut BytesMut::from(input)), Ok(Some(_)))),
+    #[cfg(feature = "pcap")]
+    ("pcap", |input| {
+        capture::pcap::Import::new(input, pcap_ports())
+            .is_ok_and(|import| import.filter(|found| matches!(found, Ok(capture::pcap::Found::Entry(_)))).count() >= 4)
+    }),
     ("push", |input| Push::from_json(input).is_ok()),
     ("topic", |input| Topic::from_bytes(input).is_ok()),
 ];
@@ -272,6 +279,50 @@ fn captures(input: &[u8]) {
         ..entry.clone()
     };
     assert_eq!(again, entries.iter().map(at).collect::<Vec<_>>());
+}
+
+#[cfg(feature = "pcap")]
+fn pcap_ports() -> capture::pcap::Ports {
+    capture::pcap::Ports { mqtt: vec![1883], websocket: vec![12_470] }
+}
+
+/// Whatever a file holds, what is found in it is no more than it has, and can be written and read again.
+#[cfg(feature = "pcap")]
+fn pcaps(input: &[u8]) {
+    use capture::pcap::{Found, Import};
+    let mut import = match Import::new(input, pcap_ports()) {
+        Ok(import) => import,
+        Err(error) => return says_nothing_secret(&error),
+    };
+    let mut writer = capture::Writer::danger_with_secrets(Vec::new(), &capture::Header::new("")).expect("memory");
+    let (mut entries, mut payloads, mut failed, mut last) = (0, 0, false, std::time::Duration::ZERO);
+    for found in &mut import {
+        assert!(!failed, "nothing follows an error");
+        match found {
+            Ok(Found::Entry(entry)) => {
+                assert!(entry.at >= last && entry.link >= 1);
+                last = entry.at;
+                entries += 1;
+                if let capture::Event::Publish(publish) | capture::Event::Received(publish) = &entry.event {
+                    payloads += publish.payload.len();
+                }
+                writer.write(&entry).expect("memory");
+            }
+            Ok(Found::Remark(remark)) => assert!(remark.link >= 1 && !remark.to_string().contains(SECRET)),
+            Ok(_) => {}
+            Err(error) => {
+                says_nothing_secret(&error);
+                failed = true;
+            }
+        }
+    }
+    let counts = import.counts();
+    assert!(counts.segments <= counts.packets && counts.connections <= counts.segments);
+    assert!(payloads <= input.len() && entries <= input.len());
+    let written = writer.into_inner();
+    let again = capture::Reader::new(written.as_slice()).expect("our own");
+    let again: Result<Vec<_>, _> = again.collect();
+    assert_eq!(again.expect("our own").len(), entries);
 }
 
 fn onboardings(input: &[u8]) {

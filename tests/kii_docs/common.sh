@@ -3,13 +3,13 @@
 set -euo pipefail
 
 HEAD=$WORK/head BODY=$WORK/body
-SUBSCRIBER=
+SUBSCRIBER= LOG=$WORK/subscriber
 
 fail() {
     printf 'FAILED: %s\n' "$*" >&2
     [ ! -f "$HEAD" ] || grep -v '^[*{}]' "$HEAD" >&2 || true
     [ ! -f "$BODY" ] || cat "$BODY" >&2
-    [ ! -f "$WORK/subscriber" ] || cat "$WORK/subscriber" >&2
+    [ ! -f "$LOG" ] || cat "$LOG" >&2
     exit 1
 }
 
@@ -57,16 +57,16 @@ until_ready() {
 wait_for() {
     local tries runs=yes
     for tries in $(seq 600); do
-        ! grep -qF -- "$1" "$WORK/subscriber" || return 0
+        ! grep -qF -- "$1" "$LOG" || return 0
         # What it said last may come between two looks.
-        [ "$runs" = yes ] || fail "mosquitto_sub has ended without: $1"
+        [ "$runs" = yes ] || fail "the subscriber has ended without: $1"
         kill -0 "$SUBSCRIBER" 2>/dev/null || runs=no
         sleep 0.1
     done
     fail "nothing of: $1 (waited $tries times)"
 }
 
-# subscribed: once mosquitto_sub runs in the background and has its SUBACK.
+# subscribed: once the subscriber that was started last, in the background, has its SUBACK.
 subscribed() {
     SUBSCRIBER=$!
     trap 'kill "$SUBSCRIBER" 2>/dev/null || true' EXIT

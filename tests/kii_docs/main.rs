@@ -1,6 +1,6 @@
-//! The documented commands, with real curl and mosquitto_sub, against `thingif serve`: each document is a script in this folder.
-//! Only hosts, ids and tokens are replaced. Without the two programs a test says that it was skipped, except where that is not
-//! allowed.
+//! The documented commands, with real curl and mosquitto_sub, and Python's paho for a web page, against `thingif serve`: each
+//! document is a script in this folder. Only hosts, ids and tokens are replaced. Without these programs a test says that it was
+//! skipped, except where that is not allowed.
 #![cfg(feature = "cli")]
 
 #[path = "../program/mod.rs"]
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use program::{Server, foreign_program, run};
+use program::{Server, foreign_program, python_with_paho, run};
 use thingif::cloud::{Cloud, CreatedApp, Location, Options};
 use thingif::edge::Registry;
 
@@ -33,6 +33,7 @@ fn create_app(data: &Path) -> CreatedApp {
 fn run_script(name: &str, flags: &[&str]) {
     let programs = ["curl", "mosquitto_sub", "stdbuf", "bash"].map(foreign_program);
     let [Some(_), Some(mosquitto_sub), Some(_), Some(bash)] = programs else { return };
+    let Some(python) = python_with_paho() else { return };
     let folder = tempfile::tempdir().expect("a temporary directory");
     let path = |name: &str| folder.path().join(name);
     let data = path("data");
@@ -61,6 +62,7 @@ fn run_script(name: &str, flags: &[&str]) {
         .env("APP_KEY", app.app_key.expose())
         .env("ADMIN_ID", &app.admin.client_id)
         .env("ADMIN_SECRET", app.admin.client_secret.expose())
+        .env("PYTHON", python)
         .env("WORK", &work);
     for proxy in ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(proxy);

@@ -49,13 +49,30 @@ header Access-Control-Allow-Origin '\*'
 header Access-Control-Expose-Headers '.*x-mqtt-ttl.*'
 # The SDK takes the body for percent-encoded.
 ! grep -q % "$BODY" || fail "a percent sign in the endpoint"
+PORT_WSS=$(field portWSS)
 endpoint_fields
 WEB_INSTALLATION_ID=$INSTALLATION_ID
 
-# Establish an MQTT connection; a message to the user arrives.
+# Establish an MQTT connection over WebSocket, at portWSS; a message to the user arrives.
+LOG=$WORK/page
+"$PYTHON" "$(dirname "${BASH_SOURCE[0]}")/web_page.py" "$CURL_CA_BUNDLE" "$BROKER_HOST" "$PORT_WSS" "$USERNAME" "$PASSWORD" \
+  "$MQTT_TOPIC" >"$LOG" 2>&1 &
+subscribed
+expect 200 curl -v -X POST \
+  -H "Authorization: Bearer $USER_TOKEN" \
+  -H "Content-Type: application/vnd.kii.SendPushMessageRequest+json" \
+  "$SITE/api/apps/$APP_ID/users/me/push/messages" \
+  -d '{"data": {"text": "to the page"}, "mqtt": {"enabled": true}}'
+wait_for '"text":"to the page"'
+
+# "Kii Cloud only supports one MQTT connection per user": the second one ends the first.
+PAGE=$SUBSCRIBER
+LOG=$WORK/subscriber
 stdbuf -oL mosquitto_sub -d -h "$BROKER_HOST" -u "$USERNAME" -P "$PASSWORD" -i "$MQTT_TOPIC" -t "$MQTT_TOPIC" \
   >"$WORK/subscriber" 2>&1 &
 subscribed
+wait "$PAGE" || fail "the page ended with $?"
+grep -qx Disconnected "$WORK/page" || fail "the page was not told"
 expect 200 curl -v -X POST \
   -H "Authorization: Bearer $USER_TOKEN" \
   -H "Content-Type: application/vnd.kii.SendPushMessageRequest+json" \

@@ -194,6 +194,11 @@ impl Running {
         kill(self.id(), signal);
     }
 
+    /// Whether it has ended.
+    pub(crate) fn is_over(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits for the end.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
@@ -507,6 +512,18 @@ pub(crate) fn skip(why: &str) {
     let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
     assert!(!required && !ci, "{why}; and this run must not skip what needs it");
     eprintln!("SKIPPED: {why}");
+}
+
+/// A Python that has paho: the one on the path, or Debian's own.
+pub(crate) fn python_with_paho() -> Option<PathBuf> {
+    let has_paho = |python: &PathBuf| {
+        let mut probe = Command::new(python);
+        run(probe.args(["-c", "import paho.mqtt.client"])).status.success()
+    };
+    let found = foreign_program("python3")
+        .filter(has_paho)
+        .or_else(|| Some("/usr/bin/python3".into()).filter(|python: &PathBuf| python.exists() && has_paho(python)));
+    found.or_else(|| foreign_program("a python3 with paho-mqtt"))
 }
 
 fn is_program(file: &Path) -> bool {

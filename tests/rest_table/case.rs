@@ -12,6 +12,20 @@ use crate::cloud_support::names::Names;
 /// name so, or nothing. Names are filled in everywhere; `{tgt}` begins the paths of the thing `{TH}`, as in `wire` §5.
 pub(crate) type Case = (&'static str, &'static str, &'static str, &'static str, u16, &'static str);
 
+/// In what circumstances cases are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Usual,
+    /// The cloud was closed, and is still asked.
+    Closed,
+    /// Somebody has damaged the database under it.
+    Broken,
+    /// The edge takes one request a second.
+    Hurried,
+    /// The edge takes none.
+    Full,
+}
+
 /// A case as it is sent.
 pub(crate) struct Request {
     pub(crate) method: &'static str,

@@ -17,7 +17,7 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use case::{Case, Request, Told, check};
+use case::{Case, Place, Request, Told, check};
 use rows::{DIFFERING, Differing, Group, TABLE};
 use thingif::thing_if::ErrorCode;
 use world::World;
@@ -150,7 +150,7 @@ async fn what_mqtt_answers_otherwise_is_in_a_list_of_its_own() {
         set_up(&mut world, &group).await;
         failures.extend(http(&mut world, case).await.err());
         let request = Request::of(case, &world.names);
-        if *place == world::Place::Hurried {
+        if *place == Place::Hurried {
             world.over_mqtt(&request).await;
         }
         let answer = world.over_mqtt(&request).await;
@@ -166,7 +166,7 @@ async fn what_mqtt_answers_otherwise_is_in_a_list_of_its_own() {
 /// Every route, whether or not the table has a case of it.
 #[tokio::test]
 async fn no_path_of_kii_cloud_is_there_over_mqtt() {
-    let mut world = World::start(world::Place::Usual).await;
+    let mut world = World::start(Place::Usual).await;
     let mut count = 0;
     for (method, path) in routes::routes().into_iter().filter(|(_, path)| path.starts_with("/api/")) {
         let path = path.replace("{*rest}", "buckets/bb").replace("{app}", "{APP}").replace("{user}", "me");

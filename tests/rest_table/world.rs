@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::case::Request;
+use crate::case::{Place, Request};
 use crate::cloud_support::names::Names;
 use crate::cloud_support::{APP, Answer, KEY, OTHER_APP, OTHER_KEY, Served, basic, onboard, options, user};
 use crate::raw_mqtt::{Client, connect};
@@ -21,20 +21,6 @@ const ADMIN_SECRET: &str = "a secret of 32 random characters";
 
 /// When everything happens, in milliseconds since 1970: the clock stands still.
 pub(crate) const NOW: u64 = 1_000_000;
-
-/// In what circumstances cases are run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    Usual,
-    /// The cloud was closed, and is still asked.
-    Closed,
-    /// Somebody has damaged the database under it.
-    Broken,
-    /// The edge takes one request a second.
-    Hurried,
-    /// The edge takes none.
-    Full,
-}
 
 pub(crate) struct World {
     pub(crate) names: Names,
@@ -108,6 +94,9 @@ impl World {
         names.add("$key", basic(APP, KEY));
         names.add("$wrongkey", basic(APP, "wrong"));
         names.add("$otherkey", basic(OTHER_APP, OTHER_KEY));
+        for (name, levels) in [("{100 levels}", 100), ("{101 levels}", 101)] {
+            names.add(name, format!("{}1{}", r#"{"":"#.repeat(levels), "}".repeat(levels)));
+        }
         names.add("{70 KB}", "x".repeat(70 * 1024));
         names.add("{9 KB}", "x".repeat(9 * 1024));
     }

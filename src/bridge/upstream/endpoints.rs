@@ -73,7 +73,7 @@ struct Login {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointsError {
-    /// There are [`MAX_ENDPOINTS`] already.
+    /// There are as many already as there may be.
     #[error("there are {0} logins already, as many as are kept")]
     Full(usize),
     /// Another process has the file.
@@ -140,6 +140,11 @@ impl Endpoints {
         let (file, known) = Log::open(path)?;
         let file = Some(file);
         Ok(Self { state: Mutex::new(State { known, file }), max: MAX_ENDPOINTS })
+    }
+
+    /// In memory, at most `max` of them.
+    pub fn with_room_for(max: usize) -> Self {
+        Self { max, ..Self::default() }
     }
 
     /// How many are known.
@@ -365,7 +370,7 @@ mod tests {
 
     #[test]
     fn there_are_as_many_as_there_may_be_and_known_ones_can_still_change() {
-        let endpoints = Endpoints { max: 1, ..Endpoints::default() };
+        let endpoints = Endpoints::with_room_for(1);
         endpoints.learn(&app(), &endpoint("t", "one")).expect("room");
         let full = endpoints.learn(&app(), &endpoint("u", "one")).expect_err("full");
         assert!(matches!(full, EndpointsError::Full(1)));

@@ -56,8 +56,8 @@
 //! - *Calls* pass, with the device's own token, which the upstream checks at each.
 //! - *Pushes.* The upstream posts them to the bridge's [admin listener](admin_router), which has them sent as any
 //!   edge sends them. The alternative, a second MQTT connection for each device from the bridge to the upstream's broker, would
-//!   need the passwords in clear, and could not tell the upstream whether the device itself is there. Our own
-//!   [`cloud`](crate::edge::Pusher) does so when it is given a [`PushHook`](super::PushHook) (`thingif serve --push-url`).
+//!   need the passwords in clear, and could not tell the upstream whether the device itself is there. Our own cloud
+//!   does so when its [`Pusher`](crate::edge::Pusher) is a [`PushHook`](super::PushHook) (`thingif serve --push-url`).
 //!   When a thing is deleted, the same road ends its connection and has its login forgotten.
 //!
 //! What differs: behind a bridge all devices have one address for a service that does not read `X-Forwarded-For`, so where it

@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ struct Shared {
     /// `Authorization` of onboardings.
     basic: HashMap<AppId, HeaderValue>,
     counting: Counting,
+    /// Whether the last request got no answer.
+    has_failed: AtomicBool,
     options: Options,
 }
 
@@ -72,6 +75,7 @@ impl Upstream {
             places: Semaphore::new(options.max_concurrent.clamp(1, Semaphore::MAX_PERMITS)),
             basic: basic.collect(),
             counting: Counting::default(),
+            has_failed: AtomicBool::new(false),
             options,
         };
         Self { shared: Arc::new(shared) }
@@ -121,6 +125,9 @@ impl Shared {
         let request = self.prepare(request, &peer, &host, onboards).inspect_err(|_| add(&self.counting.refused))?;
         let mut answered = self.send(request).await?;
         add(&self.counting.answered);
+        if self.has_failed.swap(false, Ordering::Relaxed) {
+            tracing::info!(upstream = %self.options.url, "the upstream answers again");
+        }
         if answered.status().is_informational() {
             return Err(rules::error(ErrorCode::BadGateway, "The service has changed its protocol."));
         }
@@ -188,7 +195,12 @@ impl Shared {
 
     /// What the device is told; the log is told more.
     fn explain(&self, why: &NoAnswer) -> Response<Bytes> {
-        tracing::warn!(upstream = %self.options.url, %why, "the upstream gave no answer");
+        // Said once until it answers again: requests may fail by the thousand.
+        if self.has_failed.swap(true, Ordering::Relaxed) {
+            tracing::debug!(upstream = %self.options.url, %why, "the upstream gave no answer");
+        } else {
+            tracing::warn!(upstream = %self.options.url, %why, "the upstream gave no answer");
+        }
         let (counter, response) = match why {
             NoAnswer::NotSent(_) => {
                 let message = "The service behind the bridge cannot be reached. Please try again later.";
@@ -261,4 +273,35 @@ fn in_json(answered: Response<Bytes>) -> Response<Bytes> {
         told.headers_mut().insert(RETRY_AFTER, wait.clone());
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::peer;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_place_in_time_is_told_to_come_back() {
+        let mut options = Options::new("http://127.0.0.1:9".parse().expect("a URL"));
+        options.max_concurrent = 1;
+        let mut upstream = Upstream::new(options);
+        let shared = Arc::clone(&upstream.shared);
+        let place = shared.places.acquire().await.expect("open");
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() = "/thing-if/apps/app1/x".parse().expect("a path");
+        request.extensions_mut().insert(peer());
+        let answered = upstream.call(request).await.unwrap_or_else(|never| match never {});
+        drop(place);
+        assert_eq!(answered.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answered.headers()[RETRY_AFTER], "1");
+        let counters = upstream.counters();
+        assert_eq!((counters.overloaded, counters.unreachable), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_request_of_nobody_is_a_failure_of_the_program() {
+        let mut upstream = Upstream::new(Options::new("http://127.0.0.1:9".parse().expect("a URL")));
+        let answered = upstream.call(Request::new(Bytes::new())).await.unwrap_or_else(|never| match never {});
+        assert_eq!(answered.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
 }

@@ -15,6 +15,7 @@ use crate::cloud::caller::Caller;
 use crate::cloud::failure::Failure;
 use crate::cloud::id_page::IdPage;
 use crate::cloud::object;
+use crate::cloud::store::tokens::NewToken;
 use crate::cloud::store::{Sql, end_nodes, things, tokens};
 use crate::cloud::{Cloud, answer};
 use crate::ids::{AppId, ThingId};
@@ -51,7 +52,7 @@ async fn list_end_nodes(State(cloud): State<Cloud>, call: Call) -> Result<Respon
     Ok(answer::json(StatusCode::OK, &body))
 }
 
-/// 204. The end node stays a thing, with all that it has.
+/// 204. The end node stays a thing, with all that it has but the tokens that were given for the gateway.
 async fn unpair(State(cloud): State<Cloud>, call: Call) -> Result<Response, Failure> {
     let unpair = move |sql: &mut dyn Sql| {
         let (gateway, _) = find_to_manage(sql, &call)?;
@@ -167,6 +168,7 @@ async fn give_token(State(cloud): State<Cloud>, call: Call, body: Body) -> Resul
         if things::is_disabled(sql, &call.app, &node)? {
             return Err(Failure::thing_disabled(&call.app, node.as_str()));
         }
+        let new = NewToken { gateway: Some(gateway), ..new };
         tokens::add(sql, &call.app, &Principal::Thing(node.clone()).into(), &new, call.now)?;
         Ok::<_, Failure>(node)
     };

@@ -31,6 +31,8 @@ mod user;
 mod users;
 mod vendor_thing_id;
 
+pub(super) use object_query::AT_WORK as OBJECT_QUERIES;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};

@@ -13,7 +13,7 @@ use crate::cloud::call::{self, Body, Call};
 use crate::cloud::caller::Caller;
 use crate::cloud::failure::Failure;
 use crate::cloud::object::{self, Object};
-use crate::cloud::store::tokens::NewToken;
+use crate::cloud::store::tokens::{NewToken, Refreshed};
 use crate::cloud::store::users::Name as UserName;
 use crate::cloud::store::{Sql, StoreError, things, tokens, users};
 use crate::cloud::throttle::Name;
@@ -84,10 +84,11 @@ async fn refresh(cloud: &Cloud, call: Call, refresh: TokenHash) -> Result<Respon
     let attempt = cloud.begin_login(call.remote, None, call.waited).await;
     let now = call.now;
     let refresh = move |sql: &mut dyn Sql| {
-        let (caller, lifetime) =
+        let Refreshed { caller, lifetime, gateway } =
             tokens::take_refreshed(sql, &call.app, &refresh)?.ok_or_else(Failure::wrong_refresh_token)?;
         check_enabled(sql, &call.app, &caller)?;
         let (issued, new) = Issued::generate(Some(now.saturating_add(lifetime)));
+        let new = NewToken { gateway, ..new };
         tokens::add(sql, &call.app, &caller, &new, now)?;
         Ok::<_, Failure>((issued, caller))
     };
@@ -117,13 +118,16 @@ impl Issued {
     pub(super) fn generate(expires_at: Option<i64>) -> (Self, NewToken) {
         let (access_token, hash) = token::generate();
         let (refresh_token, refresh) = expires_at.map(|_| token::generate()).unzip();
-        (Self { access_token, expires_at, refresh_token }, NewToken { hash, expires_at, refresh })
+        (Self { access_token, expires_at, refresh_token }, NewToken { hash, expires_at, refresh, gateway: None })
     }
 
     /// The same without another one.
     fn generate_last(expires_at: Option<i64>) -> (Self, NewToken) {
         let (access_token, hash) = token::generate();
-        (Self { access_token, expires_at, refresh_token: None }, NewToken { hash, expires_at, refresh: None })
+        (
+            Self { access_token, expires_at, refresh_token: None },
+            NewToken { hash, expires_at, refresh: None, gateway: None },
+        )
     }
 
     /// 200 with the tokens in clear; `id` is whose they are.

@@ -2,6 +2,9 @@
 //!
 //! Objects are looked at in their order of creation, some hundred at a time, so that others read in between. Without an
 //! order a page ends early when 10,000 were looked at; with one, and when objects are counted, the bucket may have 100,000.
+//! Eight queries are at work at once; others wait for them, for 5 s at most.
+
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -30,6 +33,11 @@ const REQUEST: &str = "application/vnd.kii.QueryRequest+json";
 const MAX_PAGE: i64 = 200;
 /// Objects that are read at once.
 const CHUNK: i64 = 200;
+/// Queries that look at objects at once. Each holds a chunk of them, which may take 10 MB, and some times as much once it is
+/// parsed.
+pub(in crate::cloud) const AT_WORK: usize = 8;
+/// How long a query waits for others, before it is answered 503.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Objects that are looked at for one page without an order.
 const MAX_SCANNED: usize = 10_000;
 /// Objects of a bucket that can be put in order or counted.
@@ -119,6 +127,8 @@ async fn query(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<Res
         if bucket_rows::exists(sql, &bucket)? { Ok(bucket) } else { Err(buckets::not_found(&call, &scope)) }
     };
     let bucket = cloud.store().read(find).await?;
+    let turn = tokio::time::timeout(PATIENCE, cloud.0.object_queries.acquire()).await;
+    let _turn = turn.map_err(|_| Failure::overloaded())?.map_err(Failure::internal)?;
     if !bucket_query.aggregations.is_empty() {
         let count = count(&cloud, &bucket, &search.clause).await?;
         let all =
@@ -286,5 +296,43 @@ async fn each(
         for object in chunk {
             look(object.seq, &mut shown(object)?);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body as HttpBody;
+    use axum::extract::Request;
+    use http::header::RETRY_AFTER;
+    use tokio::time::Instant;
+    use tower_service::Service as _;
+
+    use super::*;
+    use crate::cloud::{Options, operator::Operator};
+    use crate::edge::Registry;
+    use crate::ids::AppId;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_query_waits_for_others_and_not_for_ever() {
+        let app = AppId::new("app").expect("valid");
+        let options = Options { apps: vec![(app, "key".into())], ..Options::default() };
+        let cloud = Cloud::open(options, Arc::new(Registry::new())).expect("opens");
+        let call = async |path: &str| {
+            let request = Request::post(path).header("content-type", "application/json").extension(Operator);
+            let answered = cloud.router().call(request.body(HttpBody::from("{}")).expect("a request")).await;
+            answered.unwrap_or_else(|error| match error {})
+        };
+        assert_eq!(call("/api/apps/app/buckets/bb/objects").await.status(), StatusCode::CREATED);
+        let query = "/api/apps/app/buckets/bb/query";
+        let others = cloud.0.object_queries.acquire_many(AT_WORK as u32).await.expect("open");
+        let began = Instant::now();
+        let refused = call(query).await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refused.headers().contains_key(RETRY_AFTER));
+        assert_eq!(began.elapsed(), PATIENCE);
+        drop(others);
+        assert_eq!(call(query).await.status(), StatusCode::OK);
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::end_nodes::put_behind;
 use super::ownership::add_owner;
+use super::thing_fields::check_printed;
 use crate::cloud::call::{Authorization, Body, Call, authenticate};
 use crate::cloud::caller::Caller;
 use crate::cloud::failure::Failure;
@@ -50,6 +51,7 @@ async fn onboard(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<R
             (as_thing(&end_node), Some(end_node.owner), Some(gateway))
         }
     };
+    thing.profile.thing_properties.as_ref().map_or(Ok(()), check_printed)?;
     let onboarded = onboard_thing(&cloud, &call, thing, owner, gateway).await?;
     Ok(answer::exposed(StatusCode::OK, onboarded.answer(&cloud, &call)))
 }
@@ -188,7 +190,7 @@ async fn onboard_thing(
             layout_position: request.profile.layout_position,
             owner: owner.clone(),
             gateway: gateway.clone(),
-            token: NewToken { hash, expires_at: None, refresh: None },
+            token: NewToken { hash, expires_at: None, refresh: None, gateway: gateway.clone() },
             now: call.now,
         };
         if let Some((thing_id, installation)) = cloud.store().write(move |sql: &mut dyn Sql| job.run(sql)).await? {

@@ -93,16 +93,23 @@ impl Said {
         if Value::Object(custom).to_string().len() > MAX_THING_PROPERTIES_LEN {
             return Err(Failure::invalid("The custom fields are longer than 63 KB"));
         }
-        let properties = Value::Object(properties);
-        let printed = dialect::to_pretty(&properties).len();
-        if printed > MAX_PRINTED {
-            return Err(Failure::invalid(format!(
-                "The fields take {printed} bytes in an answer, more than {MAX_PRINTED}"
-            )));
-        }
-        thing.properties = properties.to_string();
+        check_printed(&properties)?;
+        thing.properties = Value::Object(properties).to_string();
         Ok(())
     }
+}
+
+/// Checks that what is to be stored of a thing is not too long once it is printed.
+///
+/// # Errors
+/// 400 when it is.
+pub(super) fn check_printed(properties: &Map<String, Value>) -> Result<(), Failure> {
+    let printed = dialect::to_pretty(properties).len();
+    if printed > MAX_PRINTED {
+        let message = format!("The fields take {printed} bytes in an answer, more than {MAX_PRINTED}");
+        return Err(Failure::invalid(message));
+    }
+    Ok(())
 }
 
 /// `None` when `field` is absent, `Some(None)` when it is `null`.

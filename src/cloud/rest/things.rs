@@ -78,7 +78,7 @@ async fn register(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<
         may_register(sql, &call, &new.vendor_thing_id)?;
         things::insert(sql, &call.app, &new, now)?;
         if let Some(hash) = hash {
-            let token = NewToken { hash, expires_at: None, refresh: None };
+            let token = NewToken { hash, expires_at: None, refresh: None, gateway: None };
             tokens::add(sql, &call.app, &Principal::Thing(new.thing_id).into(), &token, now)?;
         }
         Ok::<_, Failure>(())

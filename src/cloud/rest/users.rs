@@ -63,7 +63,8 @@ async fn sign_up(State(cloud): State<Cloud>, call: Call, body: Body) -> Result<R
         users::insert(sql, &app, &user, now)?;
         if wants_token {
             let principal = Principal::User(user.user_id.clone());
-            tokens::add(sql, &app, &principal.into(), &NewToken { hash, expires_at: None, refresh: None }, now)?;
+            let new = NewToken { hash, expires_at: None, refresh: None, gateway: None };
+            tokens::add(sql, &app, &principal.into(), &new, now)?;
         }
         Ok(())
     };

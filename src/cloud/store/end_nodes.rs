@@ -37,7 +37,8 @@ pub(crate) fn insert(
     Ok(())
 }
 
-/// Takes `end_node` from behind `gateway`, and ends what that let them hear of each other; `false` when it was not there.
+/// Takes `end_node` from behind `gateway`, and ends what that let them hear of each other, and the tokens that were given
+/// for the gateway; `false` when it was not there.
 pub(crate) fn delete(
     sql: &mut dyn Sql,
     app: &AppId,
@@ -49,6 +50,10 @@ pub(crate) fn delete(
         &[app.as_str().into(), end_node.as_str().into(), gateway.as_str().into()],
     )?;
     if deleted > 0 {
+        sql.execute(
+            "DELETE FROM access_tokens WHERE app_id = $1 AND gateway_id = $2 AND principal = $3",
+            &[app.as_str().into(), gateway.as_str().into(), Principal::Thing(end_node.clone()).to_string().into()],
+        )?;
         subscriptions::part(sql, app, end_node, &Principal::Thing(gateway.clone()))?;
     }
     Ok(deleted > 0)
@@ -107,11 +112,12 @@ pub(crate) fn connection(
     row.map(|row| Ok((row.integer(0)? != 0, row.integer(1)?))).transpose()
 }
 
-/// Removes every link that `thing` has, to its gateway and to its end nodes.
+/// Removes every link that `thing` has, to its gateway and to its end nodes, and the tokens of these that were given for it.
 pub(crate) fn delete_all_of(sql: &mut dyn Sql, app: &AppId, thing: &ThingId) -> Result<(), StoreError> {
     for own in [
         "DELETE FROM end_nodes WHERE app_id = $1 AND end_node_id = $2",
         "DELETE FROM end_nodes WHERE app_id = $1 AND gateway_id = $2",
+        "DELETE FROM access_tokens WHERE app_id = $1 AND gateway_id = $2",
     ] {
         sql.execute(own, &[app.as_str().into(), thing.as_str().into()])?;
     }

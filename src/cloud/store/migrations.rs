@@ -1,7 +1,7 @@
 //! The schema, as the steps that lead to it. A step that was ever released is never edited; a new one is appended.
 
 /// Each entry raises the schema by one version; the first makes version 1.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11];
 
 const V1: &str = "
 CREATE TABLE users (
@@ -282,4 +282,11 @@ INSERT INTO health_checks (id, checks) VALUES (1, 0);
 const V10: &str = "
 ALTER TABLE things ADD COLUMN disabled BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE access_tokens ADD COLUMN disabled BIGINT NOT NULL DEFAULT 0;
+";
+
+/// Tokens of end nodes that were given for a gateway, which end when it is theirs no more.
+const V11: &str = "
+ALTER TABLE access_tokens ADD COLUMN gateway_id TEXT;
+
+CREATE INDEX access_tokens_by_gateway ON access_tokens (app_id, gateway_id, principal) WHERE gateway_id IS NOT NULL;
 ";

@@ -27,9 +27,15 @@ pub(crate) struct SqliteStore {
     writer: Writer,
     /// `None` in memory, where the one connection belongs to the writer and reads queue there.
     readers: Option<Readers>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Threads>,
     /// Set before the threads are told to end: a job that came to a queue behind that would never be executed.
     is_closing: AtomicBool,
+}
+
+#[derive(Default)]
+struct Threads {
+    readers: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
 }
 
 impl SqliteStore {
@@ -38,7 +44,8 @@ impl SqliteStore {
         let mut connection = Connection::open_in_memory().map_err(OpenError::database)?;
         migrate(&mut connection, now)?;
         let (writer, thread) = Writer::start(connection, None, bounds).map_err(OpenError::Thread)?;
-        Ok(Self { writer, readers: None, threads: Mutex::new(vec![thread]), is_closing: AtomicBool::new(false) })
+        let threads = Mutex::new(Threads { readers: Vec::new(), writer: Some(thread) });
+        Ok(Self { writer, readers: None, threads, is_closing: AtomicBool::new(false) })
     }
 
     /// Whether `directory` holds a database already.
@@ -65,16 +72,14 @@ impl SqliteStore {
         // Whoever was pushing when the service last ended did not come to record how it went.
         commands::fail_unsent(&mut SqliteSession(&connection), now)
             .map_err(|error| OpenError::Database(error.to_string()))?;
-        let mut threads = Vec::new();
         let mut connections = Vec::new();
         for _ in 0..READERS {
             connections.push(open_reader(&path).map_err(OpenError::database)?);
         }
         let (readers, started) = Readers::start(connections, bounds.queue).map_err(OpenError::Thread)?;
-        threads.extend(started);
         let (writer, thread) = Writer::start(connection, Some(directory), bounds).map_err(OpenError::Thread)?;
-        threads.push(thread);
-        Ok(Self { writer, readers: Some(readers), threads: Mutex::new(threads), is_closing: AtomicBool::new(false) })
+        let threads = Mutex::new(Threads { readers: started, writer: Some(thread) });
+        Ok(Self { writer, readers: Some(readers), threads, is_closing: AtomicBool::new(false) })
     }
 
     fn check_open(&self) -> Result<(), StoreError> {
@@ -110,16 +115,22 @@ impl Store for SqliteStore {
 
     fn close(&self) {
         self.is_closing.store(true, Ordering::SeqCst);
-        // Readers first: the last connection to close is the writer's, which checkpoints the log into the database.
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        // The readers have closed before the writer does: the last connection checkpoints the log into the database and removes
+        // it, and of two that close at once neither may.
         if let Some(readers) = &self.readers {
             readers.close();
         }
+        join(threads.readers);
         self.writer.close();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        for thread in threads {
-            // A thread that panicked has said so on stderr; there is nothing left to flush.
-            let _ = thread.join();
-        }
+        join(threads.writer);
+    }
+}
+
+fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
+    for thread in threads {
+        // A thread that panicked has said so on stderr; there is nothing left to flush.
+        let _ = thread.join();
     }
 }
 

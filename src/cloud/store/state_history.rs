@@ -57,25 +57,48 @@ pub(crate) fn insert(
     Ok(())
 }
 
-/// Drops the rows of `thing` up to the number `seq`.
-pub(crate) fn drop_up_to(sql: &mut dyn Sql, app: &AppId, thing: &ThingId, seq: i64) -> Result<usize, StoreError> {
-    sql.execute(
-        "DELETE FROM state_history WHERE app_id = $1 AND thing_id = $2 AND seq <= $3",
-        &[app.as_str().into(), thing.as_str().into(), seq.into()],
-    )
-}
-
-/// Drops the rows of `alias` from before `time`.
-pub(crate) fn drop_before(
+/// Drops at most `limit` rows of `thing` up to the number `seq`, the oldest first.
+pub(crate) fn drop_up_to(
     sql: &mut dyn Sql,
     app: &AppId,
     thing: &ThingId,
-    alias: &str,
-    time: i64,
+    seq: i64,
+    limit: i64,
 ) -> Result<usize, StoreError> {
     sql.execute(
-        "DELETE FROM state_history WHERE app_id = $1 AND thing_id = $2 AND alias = $3 AND generated_at < $4",
-        &[app.as_str().into(), thing.as_str().into(), alias.into(), time.into()],
+        "DELETE FROM state_history WHERE app_id = $1 AND thing_id = $2 AND seq IN (SELECT seq FROM state_history \
+         WHERE app_id = $1 AND thing_id = $2 AND seq <= $3 ORDER BY seq LIMIT $4)",
+        &[app.as_str().into(), thing.as_str().into(), seq.into(), limit.into()],
+    )
+}
+
+/// An alias, by its place.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Alias {
+    pub(crate) app: String,
+    pub(crate) thing: String,
+    pub(crate) alias: String,
+}
+
+/// At most `limit` aliases that have a row from before `time`, in the order of their places, from behind `after` on.
+pub(crate) fn outdated(sql: &mut dyn Sql, time: i64, after: &Alias, limit: i64) -> Result<Vec<Alias>, StoreError> {
+    let rows = sql.query(
+        "SELECT a.app_id, a.thing_id, a.alias FROM alias_states a \
+         WHERE (a.app_id, a.thing_id, a.alias) > ($1, $2, $3) AND EXISTS (SELECT h.seq FROM state_history h \
+         WHERE h.app_id = a.app_id AND h.thing_id = a.thing_id AND h.alias = a.alias AND h.generated_at < $4) \
+         ORDER BY a.app_id, a.thing_id, a.alias LIMIT $5",
+        &[(&after.app).into(), (&after.thing).into(), (&after.alias).into(), time.into(), limit.into()],
+    )?;
+    let read = |mut row: Row| Ok(Alias { app: row.text(0)?, thing: row.text(1)?, alias: row.text(2)? });
+    rows.into_iter().map(read).collect()
+}
+
+/// Drops at most `limit` rows of `alias` from before `time`, the oldest first.
+pub(crate) fn drop_before(sql: &mut dyn Sql, alias: &Alias, time: i64, limit: i64) -> Result<usize, StoreError> {
+    sql.execute(
+        "DELETE FROM state_history WHERE app_id = $1 AND thing_id = $2 AND seq IN (SELECT seq FROM state_history \
+         WHERE app_id = $1 AND thing_id = $2 AND alias = $3 AND generated_at < $4 ORDER BY generated_at, seq LIMIT $5)",
+        &[(&alias.app).into(), (&alias.thing).into(), (&alias.alias).into(), time.into(), limit.into()],
     )
 }
 

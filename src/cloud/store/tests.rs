@@ -344,3 +344,19 @@ async fn a_full_disk_fails_who_needs_room_and_every_answer_stays_true() {
     assert_eq!(get(&store, "t2").await, None);
     put(&store, "later", "1").await.expect("the store goes on");
 }
+
+#[tokio::test]
+async fn a_closed_store_leaves_the_database_alone() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("d");
+    for round in 0..20 {
+        let store = in_directory(&path).expect("opens");
+        put(&store, "t", "1").await.expect("written");
+        assert!(get(&store, "t").await.is_some());
+        store.close();
+        let left = std::fs::read_dir(&path).expect("there").map(|entry| entry.expect("one").file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, ["lock", "thingif.db"], "no log, in round {round}");
+    }
+}

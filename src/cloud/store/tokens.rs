@@ -3,7 +3,7 @@
 use super::{Sql, StoreError};
 use crate::cloud::caller::Caller;
 use crate::cloud::token::TokenHash;
-use crate::ids::AppId;
+use crate::ids::{AppId, ThingId};
 use crate::thing_if::Principal;
 
 /// Whose token this is, in `app`, and whether it is that of a disabled thing; `None` for a token that is unknown there or has
@@ -32,6 +32,18 @@ pub(crate) struct NewToken {
     pub(crate) expires_at: Option<i64>,
     /// Of the token that brings another one when this one has expired.
     pub(crate) refresh: Option<TokenHash>,
+    /// For which gateway an end node's is: it ends when the end node is not behind that any more.
+    pub(crate) gateway: Option<ThingId>,
+}
+
+/// What a refresh token was worth.
+#[derive(Debug)]
+pub(crate) struct Refreshed {
+    pub(crate) caller: Caller,
+    /// For how many milliseconds the token was given out that it came with.
+    pub(crate) lifetime: i64,
+    /// As [`NewToken::gateway`].
+    pub(crate) gateway: Option<ThingId>,
 }
 
 /// The newest tokens of a thing that stay valid: one for each onboarding.
@@ -65,8 +77,8 @@ pub(crate) fn add(sql: &mut dyn Sql, app: &AppId, caller: &Caller, new: &NewToke
     let seq = row.map_or(Ok(1), |row| row.integer(0))?;
     sql.execute(
         "INSERT INTO access_tokens (token_hash, app_id, principal, seq, expires_at, created_at, refresh_hash, \
-         disabled) VALUES ($1, $2, $3, $4, $5, $6, $7, \
-         COALESCE((SELECT disabled FROM things WHERE app_id = $2 AND thing_id = $8), 0))",
+         disabled, gateway_id) VALUES ($1, $2, $3, $4, $5, $6, $7, \
+         COALESCE((SELECT disabled FROM things WHERE app_id = $2 AND thing_id = $8), 0), $9)",
         &[
             new.hash.as_bytes().into(),
             app.as_str().into(),
@@ -76,6 +88,7 @@ pub(crate) fn add(sql: &mut dyn Sql, app: &AppId, caller: &Caller, new: &NewToke
             now.into(),
             new.refresh.as_ref().map(|hash| hash.as_bytes()).into(),
             thing.into(),
+            new.gateway.as_ref().map(ThingId::as_str).into(),
         ],
     )?;
     sql.execute(
@@ -85,15 +98,15 @@ pub(crate) fn add(sql: &mut dyn Sql, app: &AppId, caller: &Caller, new: &NewToke
     Ok(())
 }
 
-/// Ends the token that `refresh` is to follow. Says whose it was, and for how many milliseconds it was given out; `None` for
-/// a refresh token that is unknown in `app`, or was used.
+/// Ends the token that `refresh` is to follow, and says what it was; `None` for a refresh token that is unknown in `app`, or
+/// was used.
 pub(crate) fn take_refreshed(
     sql: &mut dyn Sql,
     app: &AppId,
     refresh: &TokenHash,
-) -> Result<Option<(Caller, i64)>, StoreError> {
+) -> Result<Option<Refreshed>, StoreError> {
     let row = sql.query_one(
-        "SELECT principal, COALESCE(expires_at, created_at) - created_at FROM access_tokens \
+        "SELECT principal, COALESCE(expires_at, created_at) - created_at, gateway_id FROM access_tokens \
          WHERE refresh_hash = $1 AND app_id = $2",
         &[refresh.as_bytes().into(), app.as_str().into()],
     )?;
@@ -103,7 +116,9 @@ pub(crate) fn take_refreshed(
         &[refresh.as_bytes().into(), app.as_str().into()],
     )?;
     let caller = row.text(0)?.parse().map_err(|_| StoreError::column(0, "a caller"))?;
-    Ok(Some((caller, row.integer(1)?)))
+    let gateway = row.optional_text(2)?.map(ThingId::new).transpose();
+    let gateway = gateway.map_err(|_| StoreError::column(2, "a thing id or NULL"))?;
+    Ok(Some(Refreshed { caller, lifetime: row.integer(1)?, gateway }))
 }
 
 /// Disables every token of `principal`.

@@ -121,12 +121,31 @@ pub(crate) fn due(sql: &mut dyn Sql, now: i64, limit: i64) -> Result<Vec<(AppId,
          FROM triggers WHERE due_at <= $1 ORDER BY due_at LIMIT $2",
         &[now.into(), limit.into()],
     )?;
-    let read = |mut row: Row| {
-        let app = AppId::new(row.text(17)?).map_err(|_| StoreError::column(17, "an app id"))?;
-        let thing = ThingId::new(row.text(18)?).map_err(|_| StoreError::column(18, "a thing id"))?;
-        Ok((app, thing, trigger(row)?))
-    };
-    rows.into_iter().map(read).collect()
+    rows.into_iter().map(with_place).collect()
+}
+
+/// At most `limit` enabled triggers with a cron expression, in the order of their places, from behind `after` on, each with its
+/// application and thing.
+pub(crate) fn scheduled(
+    sql: &mut dyn Sql,
+    after: (&str, &str, i64),
+    limit: i64,
+) -> Result<Vec<(AppId, ThingId, Trigger)>, StoreError> {
+    let (app, thing, seq) = after;
+    let rows = sql.query(
+        "SELECT seq, trigger_id, owner, event_source, predicate, command, server_code, title, description, metadata, \
+         disabled, disabled_reason, due_at, counted_since, counted, created_at, modified_at, app_id, thing_id \
+         FROM triggers WHERE event_source = 'SCHEDULE' AND disabled = 0 AND (app_id, thing_id, seq) > ($1, $2, $3) \
+         ORDER BY app_id, thing_id, seq LIMIT $4",
+        &[app.into(), thing.into(), seq.into(), limit.into()],
+    )?;
+    rows.into_iter().map(with_place).collect()
+}
+
+fn with_place(mut row: Row) -> Result<(AppId, ThingId, Trigger), StoreError> {
+    let app = AppId::new(row.text(17)?).map_err(|_| StoreError::column(17, "an app id"))?;
+    let thing = ThingId::new(row.text(18)?).map_err(|_| StoreError::column(18, "a thing id"))?;
+    Ok((app, thing, trigger(row)?))
 }
 
 /// When the next schedule is due, in milliseconds.

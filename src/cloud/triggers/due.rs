@@ -86,6 +86,50 @@ pub(crate) async fn run_due(cloud: &Cloud) -> Result<(), StoreError> {
     }
 }
 
+/// Looks at every cron expression, and gives those an earlier time that the clock has one for: one that was ahead when the
+/// last time was found has been put right since.
+pub(crate) async fn bring_forward(cloud: &Cloud) -> Result<(), StoreError> {
+    let mut after = (String::new(), String::new(), 0);
+    loop {
+        let now = cloud.now();
+        let behind = after.clone();
+        let look = move |sql: &mut dyn Sql| -> Result<_, StoreError> {
+            let found = rows::scheduled(sql, (&behind.0, &behind.1, behind.2), AT_ONCE)?;
+            let last = found.last().map(|(app, thing, row)| (app.to_string(), thing.to_string(), row.seq));
+            let is_early = |found: &(AppId, ThingId, Row)| earlier(&found.2, now).is_some();
+            Ok((last, found.into_iter().filter(is_early).collect::<Vec<_>>()))
+        };
+        let (last, found) = cloud.store().read(look).await?;
+        let Some(last) = last else { return Ok(()) };
+        if !found.is_empty() {
+            let write = move |sql: &mut dyn Sql| -> Result<(), StoreError> {
+                for (app, thing, row) in found {
+                    // It may have fired, or been changed.
+                    let Some(mut row) = rows::get(sql, &app, &thing, &row.trigger_id)? else { continue };
+                    if let Some(due_at) = earlier(&row, now) {
+                        row.due_at = Some(due_at);
+                        rows::update(sql, &app, &thing, &row)?;
+                    }
+                }
+                Ok(())
+            };
+            cloud.store().write(write).await?;
+        }
+        after = last;
+    }
+}
+
+/// The next time of `row`, if that comes before the time that it waits for.
+fn earlier(row: &Row, now: i64) -> Option<i64> {
+    let due_at = row.due_at.filter(|due_at| *due_at > now)?;
+    match serde_json::from_str(&row.predicate) {
+        Ok(Predicate::Schedule { schedule }) => {
+            Schedule::parse(&schedule, now).ok()?.after(now).filter(|next| *next < due_at)
+        }
+        _ => None,
+    }
+}
+
 /// How long it is until the next schedule is due.
 pub(crate) async fn next_due_in(cloud: &Cloud) -> Result<Option<Duration>, StoreError> {
     let due = next_due(cloud).await?;

@@ -17,7 +17,7 @@ mod tests;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use definition::{NewPredicate, NewTarget, answered, check_len, switch_off, switch_on};
-pub(crate) use due::{next_due_in, run_due};
+pub(crate) use due::{bring_forward, next_due_in, run_due};
 pub(crate) use fire::state_changed;
 
 /// What became of triggers since the cloud was opened.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tower_service::Service as _;
 
-use super::run_due;
+use super::{bring_forward, run_due};
 use crate::cloud::state_change::StateChange;
 use crate::cloud::store::{Sql, StoreError};
 use crate::cloud::thing_state::ThingState;
@@ -345,9 +345,13 @@ async fn a_trigger_that_sets_itself_off_is_held_to_its_rate() {
         world.later(100);
     }
     assert_eq!((world.pushed().len(), world.counts()), (5, (5, 15, 0, 0)));
-    world.later(MINUTE);
+    // A request that came earlier and is executed later begins no new minute.
+    world.later(-2_001);
     world.put(Some(&state), &state).await;
-    assert_eq!((world.pushed().len(), world.counts()), (1, (6, 15, 0, 0)));
+    assert_eq!((world.pushed().len(), world.counts()), (0, (5, 16, 0, 0)));
+    world.later(MINUTE + 2_001);
+    world.put(Some(&state), &state).await;
+    assert_eq!((world.pushed().len(), world.counts()), (1, (6, 16, 0, 0)));
     // A clock that is set back does not stop it for long.
     world.later(-10 * MINUTE);
     world.put(Some(&state), &state).await;
@@ -569,6 +573,50 @@ async fn the_cloud_wakes_for_its_schedules_by_itself() {
     world.pushes.recv().await.expect("a push");
     let late = world.cloud.now() - before - 7_000;
     assert!((0..1_000).contains(&late), "{late} ms late");
+    world.cloud.close().await;
+    running.await.expect("ends with the cloud");
+}
+
+/// As after the battery of a clock: it is years ahead, and then it is put right.
+#[tokio::test]
+async fn schedules_that_were_set_by_a_clock_that_was_ahead_come_when_it_is_right() {
+    const YEARS: i64 = 5 * 365 * 24 * 60 * MINUTE;
+    let mut world = World::start(None, |options| options.max_triggers = 300).await;
+    world.later(YEARS);
+    let often = world.make(cron("* * * * *")).await;
+    for _ in 0..150 {
+        world.make(cron("* * * * *")).await;
+    }
+    world.make(states(0, "CONDITION_TRUE")).await;
+    assert_eq!(world.ask("PUT", &format!("triggers/{often}/disable"), &Value::Null).await.0, 204);
+    world.later(-YEARS);
+    world.make(cron("0 0 1 1 *")).await;
+    bring_forward(&world.cloud).await.expect("the store works");
+    world.run_due().await;
+    assert_eq!(world.pushed().len(), 0, "22:13:20");
+    world.later(MINUTE);
+    world.run_due().await;
+    assert_eq!((world.pushed().len(), world.counts().0), (150, 150), "22:14, but for the one that is off");
+    world.run_due().await;
+    assert_eq!(world.pushed().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_put_back_is_seen_by_who_runs_schedules() {
+    let ahead = Arc::new(AtomicI64::new(0));
+    let (begin, read) = (tokio::time::Instant::now(), Arc::clone(&ahead));
+    let clock = Clock::new(move || since_1970(BEGIN + read.load(Ordering::SeqCst)) + begin.elapsed());
+    let mut world = World::open(options(clock, None), Arc::default()).await;
+    let cloud = world.cloud.clone();
+    let running = tokio::spawn(async move { cloud.run().await });
+    ahead.store(24 * 60 * MINUTE, Ordering::SeqCst);
+    standing(world.make(cron("* * * * *"))).await;
+    world.pushes.recv().await.expect("a push");
+    ahead.store(0, Ordering::SeqCst);
+    let set_back = begin.elapsed();
+    world.pushes.recv().await.expect("a push");
+    let waited = begin.elapsed() - set_back;
+    assert!(waited < Duration::from_secs(150), "{waited:?}, not a day");
     world.cloud.close().await;
     running.await.expect("ends with the cloud");
 }

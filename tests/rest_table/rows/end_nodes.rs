@@ -109,7 +109,7 @@ pub(crate) const UNPAIRING: &[Case] = &[
     ("DELETE /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}", "Bearer $gw", "-", "", 204, ""),
     ("DELETE /thing-if/apps/{APP}/things/{GW}/end-nodes/{EN}", "Bearer $gw", "-", "", 404, "THING_END_NODE_DOES_NOT_BELONG_TO_GATEWAY"),
     ("GET /thing-if/apps/{APP}/targets/thing:{EN}/states", "Bearer $gw", "-", "", 401, "UNAUTHORIZED"),
-    ("GET /thing-if/apps/{APP}/targets/thing:{EN}/states", "Bearer $en", "-", "", 200, r#"{"on":false}"#),
+    ("GET /thing-if/apps/{APP}/targets/thing:{EN}/states", "Bearer $en", "-", "", 403, "WRONG_TOKEN"),
     (POST, "Bearer $ann", BY_ID, r#"{"gatewayThingID":"{GW2}","endNodeVendorThingID":"bulb","endNodePassword":"secret of bulb","owner":"user:{ann}"}"#, 200, THE_BULB),
     ("GET /thing-if/apps/{APP}/targets/thing:{EN}/states", "Bearer $gw2", "-", "", 200, r#"{"on":false}"#),
 ];

@@ -17,9 +17,8 @@ mod users;
 
 pub(crate) use differing::{DIFFERING, Differing};
 
-use crate::case::Case;
+use crate::case::{Case, Place};
 use crate::cloud_support::{BY_OWNER, BY_THING};
-use crate::world::Place;
 
 /// Cases that happen in one world, in their order.
 pub(crate) struct Group {

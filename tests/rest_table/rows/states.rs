@@ -137,6 +137,11 @@ pub(crate) const HISTORY: &[Case] = &[
     ("POST {tgt}/states/aliases/Lamp/query", "Bearer $thing", QUERY, "{}", 400, "INVALID_INPUT_DATA"),
     ("POST {tgt}/states/aliases/Lamp/query", "Bearer $thing", QUERY, "{", 400, "INVALID_JSON"),
     ("POST {tgt}/states/aliases/Lamp/query", "Bearer $thing", "text/plain", "{}", 400, "INVALID_INPUT_DATA"),
+    // The deepest answers that there are can still be read.
+    ("PUT {tgt}/states/aliases/Deep", "Bearer $thing", TRAIT, "{101 levels}", 400, "INVALID_JSON"),
+    ("PUT {tgt}/states/aliases/Deep", "Bearer $thing", TRAIT, "{100 levels}", 201, ""),
+    ("GET {tgt}/states", "Bearer $thing", "-", "", 200, r#"{"Deep":"*","Lamp":{"t":2,"on":true}}"#),
+    ("POST {tgt}/states/aliases/Deep/query", "Bearer $thing", QUERY, r#"{"query":{"grouped":true,"clause":{"type":"all"}}}"#, 200, r#"{"groupedResults":[{"range":"*","objects":["*"]}]}"#),
     ("POST {tgt}/states/aliases/Fan/query", "Bearer $thing", QUERY, r#"{"query":{"clause":{"type":"all"}}}"#, 409, "STATE_HISTORY_NOT_AVAILABLE"),
     ("POST {tgt}/states/aliases/Lamp/query", "Bearer $bob", QUERY, r#"{"query":{"clause":{"type":"all"}}}"#, 401, "UNAUTHORIZED"),
     ("POST {tgt}/states/aliases/Lamp/query", "-", QUERY, r#"{"query":{"clause":{"type":"all"}}}"#, 401, "UNAUTHORIZED"),
