@@ -27,6 +27,8 @@ pub mod wire {}
 
 pub mod proto;
 
+#[cfg(any(feature = "client", feature = "cloud"))]
+mod file_lock;
 #[cfg(any(feature = "paho", feature = "native", feature = "edge"))]
 mod quiet;
 

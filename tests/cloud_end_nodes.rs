@@ -187,7 +187,7 @@ async fn tokens_that_were_given_for_a_gateway_end_with_what_it_is_of_the_end_nod
 #[tokio::test]
 async fn an_onboarding_says_no_more_of_a_thing_than_an_answer_shows() {
     let world = World::start(with_admin()).await;
-    let deep = (0..100).fold(json!(1), |inner, _| json!({ "a": inner }));
+    let deep = (0..90).fold(json!(1), |inner, _| json!({ "a": inner }));
     let onboard = async |vendor: &str, times: usize| {
         let body =
             json!({ "vendorThingID": vendor, "thingPassword": "p", "thingProperties": { "a": vec![&deep; times] } });

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::causes::with_causes;
 use super::vault::private_file;
+use crate::file_lock;
 
 /// Hexadecimal digits before each line that tell whether it is whole: the beginning of its SHA-256.
 const SUM_LEN: usize = 16;
@@ -193,7 +194,7 @@ fn take_lock(path: &Path) -> io::Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&name)?;
-    match private_file::try_lock(&lock) {
+    match file_lock::try_lock(&lock) {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
             let what = format!("{} is in use by another process", path.display());

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use super::OpenError;
+use crate::file_lock;
 
 /// The file that is locked while the directory is in use.
 pub(crate) const LOCK: &str = "lock";
@@ -36,7 +37,7 @@ impl DataDirectory {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
         let lock = options.open(path.join(LOCK)).map_err(failed)?;
-        match lock.try_lock() {
+        match file_lock::try_lock(&lock) {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
             Err(fs::TryLockError::Error(error)) => Err(failed(error)),

@@ -17,14 +17,31 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("proto", FLOOR_0),
     // What dependencies must not log is kept from the `log` crate.
     ("quiet", &[]),
+    // Of files that both ends keep.
+    ("file_lock", &[]),
     // Floor 2: links. They decide nothing, so they need no judgement.
     ("transport", FLOOR_0_AND_QUIET),
     // Floor 3: the device end and the server end. They share floor 0 and nothing else: two ends that share judgement
     // share bugs.
-    ("client", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "capture", "proto", "transport"]),
+    (
+        "client",
+        &[
+            "file_lock",
+            "ids",
+            "secret",
+            "topic",
+            "mqtt",
+            "frame",
+            "thing_if",
+            "config",
+            "capture",
+            "proto",
+            "transport",
+        ],
+    ),
     ("edge", FLOOR_0_AND_QUIET),
     // Floor 4.
-    ("cloud", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "capture", "edge"]),
+    ("cloud", &["file_lock", "ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "capture", "edge"]),
     // A bridge is an edge with another service, or a local HTTP listener before a client.
     ("bridge", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "client", "edge"]),
     // Captures run again: as a device, as a server, against the machine alone.

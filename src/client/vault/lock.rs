@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 use super::{VaultError, private_file};
+use crate::file_lock;
 
 /// How often a lock file that was replaced while it was being locked is opened anew.
 const TRIES: usize = 8;
@@ -32,7 +33,7 @@ impl Lock {
                 .open(path)
                 .map_err(failed)?;
             private_file::check_private(path, &file.metadata().map_err(failed)?, 0o600)?;
-            match private_file::try_lock(&file) {
+            match file_lock::try_lock(&file) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     return Err(VaultError::Locked { path: credential.into(), holder: holder(&mut file) });

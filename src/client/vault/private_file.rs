@@ -4,11 +4,10 @@
 //! old one, the directory synced. Whoever writes one path from several processes holds a lock of its own.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
@@ -129,18 +128,6 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Option<Zeroizing<Vec<u8>>>, 
         return Err(VaultError::Corrupt { place: path.display().to_string(), reason });
     }
     Ok(Some(bytes))
-}
-
-/// Locks `file`, unless somebody else has it. Blocks for up to 200 ms: a program that another thread is just starting holds
-/// every file, and so every lock, until it has begun, and a lock that was released meanwhile only seems to be held.
-pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
-    for _ in 0..20 {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
-            done => return done,
-        }
-    }
-    file.try_lock()
 }
 
 /// Refuses a directory that is not this user's own and private.
@@ -313,25 +300,5 @@ mod tests {
         let mut expected: Vec<_> = kept.into_iter().chain(["c.json"]).collect();
         expected.sort_unstable();
         assert_eq!(left, expected);
-    }
-
-    #[test]
-    fn a_lock_that_was_released_is_free_although_programs_are_being_started() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let path = directory.path().join("lock");
-        let open = || OpenOptions::new().write(true).create(true).truncate(false).open(&path).expect("opened");
-        std::thread::scope(|scope| {
-            let starting = scope.spawn(|| {
-                for _ in 0..200 {
-                    std::process::Command::new("true").status().expect("true(1)");
-                }
-            });
-            while !starting.is_finished() {
-                try_lock(&open()).expect("nobody has it");
-            }
-        });
-        let held = open();
-        try_lock(&held).expect("free");
-        assert!(matches!(try_lock(&open()), Err(TryLockError::WouldBlock)), "it is held");
     }
 }
