@@ -5,10 +5,10 @@
 
 mod peers {
     pub(crate) mod answerer;
-    pub(crate) mod raw;
-    pub(crate) mod rumqtt;
     pub(crate) mod link;
+    pub(crate) mod raw;
     pub(crate) mod report;
+    pub(crate) mod rumqtt;
 }
 
 use std::time::Duration;

@@ -18,7 +18,7 @@ use thingif::mqtt::packet::Protocol;
 use thingif::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind, Publish, RefusedReason, Scheme};
 use thingif::topic::{Topic, TopicFilter};
 use thingif::transport::native::{Native, Options};
-use thingif::transport::{Tls, ConnectOptions, Link, LinkEvent, Transport, next_event};
+use thingif::transport::{ConnectOptions, Link, LinkEvent, Tls, Transport, next_event};
 use tokio::time::timeout;
 
 /// Far beyond what anything here takes, so that a slow machine fails no test.

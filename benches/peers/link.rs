@@ -14,15 +14,13 @@ use super::answerer::PAYLOAD;
 use super::raw::TOPIC;
 use super::report::Figures;
 
-pub(crate) async fn run(
-    transport: &dyn Transport,
-    address: SocketAddr,
-    in_flight: usize,
-    slice: Duration,
-) -> Figures {
+pub(crate) async fn run(transport: &dyn Transport, address: SocketAddr, in_flight: usize, slice: Duration) -> Figures {
     let endpoint = Endpoint::new(Scheme::Mqtt, address.ip().to_string(), address.port()).expect("an endpoint");
-    let credentials =
-        Credentials { client_id: ClientId::new("device-1").expect("valid"), username: "u".into(), password: "p".into() };
+    let credentials = Credentials {
+        client_id: ClientId::new("device-1").expect("valid"),
+        username: "u".into(),
+        password: "p".into(),
+    };
     let options = ConnectOptions::default();
     let mut link = transport.connect(&endpoint, &credentials, &options).await.expect("accepted");
     let publish = Publish::new(Topic::new(TOPIC).expect("a topic"), Bytes::from(vec![b'x'; PAYLOAD]));

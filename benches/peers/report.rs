@@ -72,14 +72,23 @@ impl Report {
     /// One line a row: the medians over the rounds, and their ratio to `limit`'s.
     pub(crate) fn print(&mut self, limit: &str) {
         println!("{}", self.title);
-        println!("{:<18} {:>9} {:>12} {:>7} {:>10} {:>7} {:>10}", "peer", "in flight", "messages/s", "ratio", "p50 µs", "ratio", "p99 µs");
+        println!(
+            "{:<18} {:>9} {:>12} {:>7} {:>10} {:>7} {:>10}",
+            "peer", "in flight", "messages/s", "ratio", "p50 µs", "ratio", "p99 µs"
+        );
         let medians: Vec<_> = self.rows.iter_mut().map(Row::medians).collect();
         for (row, (rate, p50, p99)) in self.rows.iter().zip(&medians) {
             let of_limit = self.rows.iter().position(|other| other.peer == limit && other.in_flight == row.in_flight);
             let (limit_rate, limit_p50, _) = medians[of_limit.expect("the limit was measured")];
             println!(
                 "{:<18} {:>9} {:>12.0} {:>7.2} {:>10.1} {:>7.2} {:>10.1}",
-                row.peer, row.in_flight, rate, rate / limit_rate, p50, p50 / limit_p50, p99
+                row.peer,
+                row.in_flight,
+                rate,
+                rate / limit_rate,
+                p50,
+                p50 / limit_p50,
+                p99
             );
         }
     }

@@ -201,8 +201,8 @@ async fn onboard_once(
         while let Some(action) = machine.poll_action() {
             match action {
                 Action::Connect { link, endpoint, credentials, pipeline } => {
-                links.connect(link, endpoint, credentials, pipeline);
-            }
+                    links.connect(link, endpoint, credentials, pipeline);
+                }
                 Action::Subscribe { link, filter } => links.subscribe(link, filter),
                 Action::Publish { link, call, publish } => links.publish(link, call, publish),
                 Action::Disconnect { link } => links.disconnect(link),

@@ -125,7 +125,8 @@ impl Native {
     }
 
     fn check(&self, endpoint: &Endpoint, options: &ConnectOptions) -> Result<(), LinkError> {
-        Endpoint::new(endpoint.scheme, endpoint.host.as_str(), endpoint.port).map_err(|error| config(error.to_string()))?;
+        Endpoint::new(endpoint.scheme, endpoint.host.as_str(), endpoint.port)
+            .map_err(|error| config(error.to_string()))?;
         let path = &endpoint.path;
         if endpoint.scheme.is_websocket() && !(path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic())) {
             return Err(config("WebSocket path must begin with / and be printable ASCII without spaces"));

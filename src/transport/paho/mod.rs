@@ -76,8 +76,8 @@ use self::link::PahoLink;
 use self::relay::Relay;
 use self::settings::Settings;
 
-pub use super::{InvalidProxy, Proxy, ProxyLogin, Tls};
 use super::{BoxFuture, ConnectOptions, Link, Transport, dial, refuse_pins, tunnel};
+pub use super::{InvalidProxy, Proxy, ProxyLogin, Tls};
 use crate::mqtt::{Credentials, Endpoint, LinkError, LinkErrorKind};
 
 /// A longer time to connect is cut to this: paho counts milliseconds in 32 bits.
