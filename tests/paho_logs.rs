@@ -1,4 +1,4 @@
-//! No password and no payload reaches a log, at any level, whatever logger listens.
+//! No password and no payload reaches the trace of the Paho C library. Loggers are tested for every transport, in `transports`.
 #![cfg(feature = "paho")]
 
 #[path = "support/mqtt_broker.rs"]
@@ -6,10 +6,8 @@ mod mqtt_broker;
 #[path = "support/subprocess.rs"]
 mod subprocess;
 
-use std::sync::Mutex;
 use std::time::Duration;
 
-use log::{LevelFilter, Log, Metadata, Record};
 use mqtt_broker::{Broker, Manners};
 use subprocess::isolated;
 use thingif::ids::ClientId;
@@ -22,24 +20,6 @@ use tokio::time::timeout;
 const PASSWORD: &str = "pw-Zq7";
 const PAYLOAD: &str = "tk-Xv9 and more of it";
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// Takes everything.
-struct Collector(Mutex<Vec<String>>);
-
-static COLLECTED: Collector = Collector(Mutex::new(Vec::new()));
-
-impl Log for Collector {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let line = format!("{} {} {}", record.level(), record.target(), record.args());
-        self.0.lock().expect("no panic").push(line);
-    }
-
-    fn flush(&self) {}
-}
 
 /// Connects with the password, says and hears the payload, subscribes, closes.
 async fn use_a_link() {
@@ -81,24 +61,6 @@ fn run() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(use_a_link());
-}
-
-#[test]
-fn a_logger_that_takes_everything_gets_no_secret() {
-    let name = "a_logger_that_takes_everything_gets_no_secret";
-    let body = || {
-        log::set_logger(&COLLECTED).expect("the only logger");
-        log::set_max_level(LevelFilter::Trace);
-        run();
-        assert_eq!(log::max_level(), LevelFilter::Trace, "the level is as it was");
-        let lines = COLLECTED.0.lock().expect("no panic");
-        assert!(lines.iter().any(|line| line.starts_with("DEBUG paho_mqtt")), "paho's harmless records are collected");
-        let all = lines.join("\n");
-        assert_eq!(shown(&all), Vec::<String>::new(), "{all}");
-    };
-    if let Some(ended) = isolated(name, LIMIT, &[], body) {
-        ended.succeeded();
-    }
 }
 
 #[test]

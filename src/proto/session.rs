@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 
+pub(super) use self::opening::dislikes_pipelining;
 use super::doubt::Doubt;
 use super::silence::Silence;
 use super::takeover::SOON;
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::config::Config;
 use crate::ids::ClientId;
-use crate::mqtt::{Endpoint, LinkError, LinkErrorKind, Publish};
+use crate::mqtt::{Endpoint, LinkErrorKind, Publish};
 use crate::thing_if::Credential;
 use crate::topic::TopicFilter;
 
@@ -166,18 +167,6 @@ impl Session {
         self
     }
 
-    /// Writes SUBSCRIBE and calls behind CONNECT, before CONNACK has come, where the transport can: one round trip less.
-    /// (`wire` §1.3)
-    #[must_use]
-    pub fn pipelining(mut self, may: bool) -> Self {
-        for action in &mut self.actions {
-            if let Action::Connect { pipeline, .. } = action {
-                *pipeline = may;
-            }
-        }
-        self
-    }
-
     /// Takes what happened on a link.
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         if event.link != self.link {
@@ -320,11 +309,6 @@ impl Session {
         self.in_flight.is_idle() && self.actions.is_empty() && self.parked.is_empty() && self.foreign.is_empty()
     }
 
-    /// The broker never answered CONNECT although it was there; perhaps because something followed it.
-    pub(super) fn opened_in_vain(&self) -> bool {
-        self.opened_in_vain
-    }
-
     /// The table of calls.
     pub fn in_flight(&self) -> &InFlight {
         &self.in_flight
@@ -406,10 +390,4 @@ impl Session {
             self.actions.push_back(Action::Notice(Notice::QuarantineOverflow));
         }
     }
-}
-
-/// Whether a connection that ended so before CONNACK may have ended because of what followed CONNECT. MQTT allows it, and
-/// a broker that does not read on until it has judged a CONNECT is no surprise.
-pub(super) fn dislikes_pipelining(error: &LinkError) -> bool {
-    matches!(error.kind(), LinkErrorKind::Closed | LinkErrorKind::Protocol | LinkErrorKind::ConnectTimedOut)
 }

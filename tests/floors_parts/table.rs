@@ -160,6 +160,7 @@ pub(crate) const CRATE_HOMES: &[(&str, &str)] = &[
 pub(crate) const INNER_MODULES: &[(&str, &[&str])] = &[
     ("mqtt::packet", &["mqtt", "capture", "transport", "edge", "cloud", "replay"]),
     ("transport::paho", &["transport", "cli"]),
+    ("transport::native", &["transport", "cli"]),
 ];
 
 /// A text that only an encoder or decoder of MQTT packets has, and the module that is one.

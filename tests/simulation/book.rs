@@ -23,7 +23,7 @@ pub(crate) struct Call {
     pub(crate) callers_authorization: Option<&'static str>,
     /// The link that it was written to.
     pub(crate) published: Option<LinkId>,
-    /// The link did not take it.
+    /// The link did not take it, or its broker refused the CONNECT before it.
     pub(crate) not_taken: bool,
     pub(crate) carried_out: u32,
     /// An answer that cannot be read was sent.
@@ -109,6 +109,14 @@ impl Book {
         }
         let before = last.insert(path, id);
         assert!(before.is_none_or(|before| before < id), "{id:?} is written after {before:?}, on one topic");
+    }
+
+    /// The broker refused the CONNECT of this link: it looks at nothing that was written behind it.
+    pub(crate) fn refused(&mut self, link: LinkId) {
+        for call in self.calls.values_mut().filter(|call| call.published == Some(link)) {
+            assert_eq!(call.carried_out, 0, "{} was carried out for who was refused", call.nonce);
+            call.not_taken = true;
+        }
     }
 
     /// Whether there is anything to cancel.

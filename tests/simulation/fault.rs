@@ -44,6 +44,12 @@ faults! {
     /// The transport was set up wrongly.
     LinkMisconfigured = 0.03,
     ConnackTwice = 0.2,
+    /// CONNACK comes late to who has already written more.
+    ConnackLate = 0.3,
+    /// The connection ends before CONNACK, after more was written.
+    CutBeforeConnack = 0.2,
+    /// The broker refuses who has already written more.
+    RefusedBehindConnect = 0.2,
     CutBeforeSuback = 0.2,
     SubackWithheld = 0.2,
     SubackRefused = 0.15,

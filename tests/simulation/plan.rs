@@ -24,6 +24,10 @@ pub(crate) struct Plan {
     pub(crate) ids: Ids,
     /// A broker without any knowledge of this protocol: it delivers to subscribers, the sender among them.
     pub(crate) ordinary: bool,
+    /// Whether the transport hands out links before CONNACK, where it is asked to.
+    pub(crate) pipelines: bool,
+    /// Brokers that hang up on who writes anything behind CONNECT.
+    pub(crate) dislikes_pipelining: bool,
     /// For how long things go wrong.
     pub(crate) faulty_for: Duration,
     pub(crate) calls: usize,
@@ -69,6 +73,8 @@ impl Plan {
             config: config(rng, &mut rates, ordinary, seed),
             ids,
             ordinary,
+            pipelines: rng.u8(..3) != 0,
+            dislikes_pipelining: rng.u8(..12) == 0,
             faulty_for,
             calls: rng.usize(5..60),
             latency: between(rng, 0, 80),
@@ -101,6 +107,7 @@ fn config(rng: &mut fastrand::Rng, rates: &mut Rates, ordinary: bool, seed: u64)
         .with_seed(seed)
         .with_pushes(rng.u8(..8) != 0)
         .with_response_filter(ordinary)
+        .with_pipelined_connect(rng.u8(..8) != 0)
         .with_connect_attempts(attempts)
         .and_then(|c| c.with_backoff(backoff_min, backoff_max))
         .and_then(|c| c.with_call_deadline(between(rng, 1000, 12_000)))

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use thingif::config::Config;
-use thingif::mqtt::Credentials;
+use thingif::mqtt::{Credentials, LinkErrorKind};
 use thingif::proto::{Action, ConnectError, EventKind, Instant, LinkId, Notice};
 
 /// A session that was ready for so long was a good one.
@@ -17,8 +17,16 @@ const STREAK: usize = 40;
 struct Current {
     id: LinkId,
     anonymous: bool,
+    /// CONNECT is written, and more may follow it.
+    opened: bool,
     connected: bool,
     username: String,
+}
+
+impl Current {
+    fn may_write(&self) -> bool {
+        self.opened || self.connected
+    }
 }
 
 /// A credential on its way to the store.
@@ -54,6 +62,9 @@ pub(crate) struct Watch {
     refusals: usize,
     gave_up: Option<ConnectError>,
     was_connected: bool,
+    may_pipeline: bool,
+    /// A broker that was there did not answer CONNECT, with more behind it.
+    pipelined_in_vain: bool,
     pub(crate) ready: bool,
     pub(crate) ever_ready: bool,
     pub(crate) closing: bool,
@@ -79,6 +90,8 @@ impl Watch {
             refusals: 0,
             gave_up: None,
             was_connected: false,
+            may_pipeline: config.pipelined_connect(),
+            pipelined_in_vain: false,
             ready: false,
             ever_ready: false,
             closing: false,
@@ -90,9 +103,9 @@ impl Watch {
         self.current.as_ref().map(|current| current.id)
     }
 
-    /// Whether calls can be written: CONNACK 0 of the assigned broker has been seen.
-    pub(crate) fn is_connected(&self) -> bool {
-        self.current.as_ref().is_some_and(|current| current.connected && !current.anonymous)
+    /// Whether calls can be written: CONNECT to the assigned broker is, or its CONNACK 0 has been seen.
+    pub(crate) fn takes_calls(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.may_write() && !current.anonymous)
     }
 
     /// As whom the device is connected, or connects.
@@ -109,11 +122,18 @@ impl Watch {
         }
         let Some(current) = self.current.as_mut().filter(|current| current.id == link) else { return };
         match kind {
+            EventKind::Opened => current.opened = true,
             EventKind::Connected => {
                 current.connected = true;
                 self.was_connected = true;
             }
-            EventKind::Lost(_) => {
+            EventKind::Lost(error) => {
+                if current.opened && !current.connected {
+                    self.pipelined_in_vain |= matches!(
+                        error.kind(),
+                        LinkErrorKind::Closed | LinkErrorKind::Protocol | LinkErrorKind::ConnectTimedOut
+                    );
+                }
                 self.current = None;
                 self.no_longer_ready(now);
             }
@@ -131,11 +151,15 @@ impl Watch {
     pub(crate) fn action(&mut self, now: Instant, action: &Action) {
         assert!(self.closed.is_none(), "after the end: {action:?}");
         match action {
-            Action::Connect { link, credentials, .. } => self.connect(now, *link, credentials),
-            Action::Subscribe { link, .. } => assert!(self.on(*link).connected, "{action:?} before CONNACK"),
+            Action::Connect { link, credentials, pipeline, .. } => {
+                assert!(!pipeline || self.may_pipeline, "nobody wants it to write before CONNACK");
+                assert!(!pipeline || !self.pipelined_in_vain, "a broker did not bear it, and it is done again");
+                self.connect(now, *link, credentials);
+            }
+            Action::Subscribe { link, .. } => assert!(self.on(*link).may_write(), "{action:?} before CONNECT"),
             Action::Publish { link, call, .. } => {
                 let current = self.on(*link);
-                assert!(current.connected, "{action:?} before CONNACK");
+                assert!(current.may_write(), "{action:?} before CONNECT");
                 assert_eq!(call.is_none(), current.anonymous, "a call at the default broker");
                 if current.anonymous {
                     self.check_budget(now);
@@ -143,9 +167,12 @@ impl Watch {
             }
             Action::Disconnect { link } | Action::Abort { link } => {
                 let current = self.on(*link);
-                assert!(current.connected || matches!(action, Action::Abort { .. }), "{action:?} before CONNACK");
+                let aborts = matches!(action, Action::Abort { .. });
+                assert!(current.may_write() || aborts, "{action:?} before CONNECT");
+                let in_vain = aborts && current.opened && !current.connected && !self.closing;
                 let leaves_early = current.anonymous && !self.is_stored();
                 assert!(!leaves_early || self.closing, "the default broker is left before the credential is stored");
+                self.pipelined_in_vain |= in_vain;
                 self.current = None;
                 self.no_longer_ready(now);
             }
@@ -195,7 +222,7 @@ impl Watch {
         self.last = link;
         self.pace(now);
         self.was_connected = false;
-        self.current = Some(Current { id: link, anonymous, connected: false, username });
+        self.current = Some(Current { id: link, anonymous, opened: false, connected: false, username });
     }
 
     /// Attempts that fail are paced: so many in a row take several of the longest pauses, however they are drawn.

@@ -73,6 +73,8 @@ struct Link {
     /// `None` at the default broker.
     generation: Option<usize>,
     standing: Standing,
+    /// Whether the broker takes what follows CONNECT.
+    admitted: bool,
     filters: Vec<TopicFilter>,
     /// When the last message in each direction arrives: a connection keeps the order.
     last_to_broker: Instant,

@@ -1,10 +1,28 @@
 //! From CONNECT to ready.
 
 use super::{Session, State};
+use crate::mqtt::{LinkError, LinkErrorKind};
 use crate::proto::{Action, Instant, Notice};
 use crate::topic::TopicFilter;
 
 impl Session {
+    /// Writes SUBSCRIBE and calls behind CONNECT, before CONNACK has come, where the transport can: one round trip less.
+    /// (`wire` §1.3)
+    #[must_use]
+    pub fn pipelining(mut self, may: bool) -> Self {
+        for action in &mut self.actions {
+            if let Action::Connect { pipeline, .. } = action {
+                *pipeline = may;
+            }
+        }
+        self
+    }
+
+    /// The broker never answered CONNECT although it was there; perhaps because something followed it.
+    pub(in crate::proto) fn opened_in_vain(&self) -> bool {
+        self.opened_in_vain
+    }
+
     /// CONNECT is written: what may follow it follows.
     pub(super) fn opened(&mut self) {
         let State::Connecting { deadline } = self.state else { return };
@@ -53,4 +71,10 @@ impl Session {
             self.actions.push_back(Action::Notice(Notice::Ready { link: self.link }));
         }
     }
+}
+
+/// Whether a connection that ended so before CONNACK may have ended because of what followed CONNECT. MQTT allows it, and
+/// a broker that does not read on until it has judged a CONNECT is no surprise.
+pub(in crate::proto) fn dislikes_pipelining(error: &LinkError) -> bool {
+    matches!(error.kind(), LinkErrorKind::Closed | LinkErrorKind::Protocol | LinkErrorKind::ConnectTimedOut)
 }

@@ -4,18 +4,33 @@ use std::io;
 
 use crate::mqtt::{LinkError, LinkErrorKind};
 
-/// An error of a connection that stood.
+/// An error of a connection that stood. A broker that wants another client certificate says so only after the handshake
+/// (RFC 8446 §4.4.2.4), so that this may be TLS as well.
 pub(super) fn io(error: io::Error) -> LinkError {
     #[cfg(feature = "native-tls")]
-    if is_tls(&error) {
-        return LinkError::new(LinkErrorKind::Tls, error.to_string());
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        return tls(error);
     }
     LinkError::new(LinkErrorKind::Closed, error.to_string())
 }
 
-/// Whether TLS itself failed, and not the connection below. A broker that wants another client certificate says so only after
-/// the handshake (RFC 8446 §4.4.2.4).
+/// What rustls says, and which side it is about where a broker does not like our certificate.
 #[cfg(feature = "native-tls")]
-fn is_tls(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<tokio_rustls::rustls::Error>())
+pub(super) fn tls(error: &tokio_rustls::rustls::Error) -> LinkError {
+    use tokio_rustls::rustls::{AlertDescription as Alert, Error};
+    let about = match error {
+        Error::AlertReceived(Alert::CertificateRequired) => "the broker demands a client certificate: ",
+        Error::AlertReceived(
+            Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::DecryptError,
+        ) => "the broker does not accept the client certificate, or wants one: ",
+        _ => "",
+    };
+    LinkError::new(LinkErrorKind::Tls, format!("{about}{error}"))
 }

@@ -24,6 +24,13 @@ const KEEP: usize = 0;
 /// A peer that does not read holds up the goodbye for as long.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// A peer that has read the goodbye and does not close holds it up for as long.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Bytes of the link's own acknowledgements that may wait besides messages. A peer that makes us owe more and reads none is
+/// given up.
+const MAX_OWED: usize = 64 * 1024;
+
 /// A connection that reads and writes when it is polled; it has no task of its own.
 pub(super) struct NativeLink<W> {
     /// `None` once the link is lost: the connection is closed then, whenever the link itself is dropped.
@@ -32,6 +39,10 @@ pub(super) struct NativeLink<W> {
     output: Output,
     decoder: Decoder,
     max_outgoing: usize,
+    /// Bytes of messages that wait are never more: `max_outgoing`, or a larger message that found nothing waiting.
+    bound: usize,
+    /// Why nothing can be written any more. What the peer said before is read first.
+    unwritten: Option<LinkError>,
     alive: Alive,
     timer: Pin<Box<Sleep>>,
     subscribing: HashMap<PacketId, TopicFilter>,
@@ -67,6 +78,8 @@ impl<W: Wire> NativeLink<W> {
             output,
             decoder: Decoder::new(limits).with_protocol(Protocol::V311),
             max_outgoing,
+            bound: max_outgoing,
+            unwritten: None,
             alive,
             timer: Box::pin(sleep_until(Instant::now())),
             subscribing: HashMap::new(),
@@ -91,6 +104,8 @@ impl<W: Wire> NativeLink<W> {
     /// What the first packet means.
     fn judge_connack(&mut self, packet: &Packet) -> Result<Option<LinkEvent>, LinkError> {
         self.connack_due = None;
+        // It was set to when CONNACK was due, and that may be long after the first PINGREQ is.
+        self.timer.as_mut().reset(Instant::now());
         match packet {
             Packet::ConnAck { code: 0, .. } => Ok(Some(LinkEvent::Accepted)),
             Packet::ConnAck { code, .. } => Err(match RefusedReason::from_code(*code) {
@@ -113,12 +128,15 @@ impl<W: Wire> NativeLink<W> {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(LinkError::new(LinkErrorKind::Protocol, error.to_string()))),
             }
-            self.drain(cx)?;
+            self.drain(cx);
             let Some(wire) = &mut self.wire else { return Poll::Pending };
             match wire.poll_fill(cx, &mut self.input) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(LinkErrorKind::Closed.into())),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.ended(LinkErrorKind::Closed.into()))),
                 Poll::Ready(Ok(_)) => self.alive.heard(Instant::now()),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.ended(error))),
+                Poll::Pending if self.unwritten.is_some() => {
+                    return Poll::Ready(Err(self.ended(LinkErrorKind::Closed.into())));
+                }
                 Poll::Pending => {
                     ready!(self.poll_alive(cx))?;
                 }
@@ -126,17 +144,24 @@ impl<W: Wire> NativeLink<W> {
         }
     }
 
-    /// Writes as much as the connection takes.
-    fn drain(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
+    /// Writes as much as the connection takes. A peer that has hung up may have said why: that is read before the failure counts.
+    fn drain(&mut self, cx: &mut Context<'_>) {
         let before = self.output.len();
-        let Some(wire) = &mut self.wire else { return Ok(()) };
+        let Some(wire) = self.wire.as_mut().filter(|_| self.unwritten.is_none()) else { return };
         if let Poll::Ready(Err(error)) = wire.poll_drain(cx, &mut self.output) {
-            return Err(error);
+            self.unwritten = Some(error);
         }
         if self.output.len() < before {
             self.alive.sent(Instant::now());
         }
-        Ok(())
+    }
+
+    /// Why the connection ended: what reading says if that is more than that it is closed, or else what writing said.
+    fn ended(&mut self, read: LinkError) -> LinkError {
+        match self.unwritten.take() {
+            Some(unwritten) if read.kind() == LinkErrorKind::Closed => unwritten,
+            _ => read,
+        }
     }
 
     /// Ready when a PINGREQ is to be written, or the peer is dead.
@@ -153,7 +178,7 @@ impl<W: Wire> NativeLink<W> {
             }
             match self.alive.judge(Instant::now()) {
                 Verdict::Fine(due) => self.timer.as_mut().reset(due),
-                Verdict::Ask => return Poll::Ready(self.write(&Packet::PingReq)),
+                Verdict::Ask => return Poll::Ready(self.answer(&Packet::PingReq)),
                 Verdict::Dead => return Poll::Ready(Err(LinkErrorKind::KeepAlive.into())),
             }
         }
@@ -174,10 +199,10 @@ impl<W: Wire> NativeLink<W> {
                 self.unacknowledged.remove(&id);
                 Ok(None)
             }
-            Packet::PubRec(id) => self.write(&Packet::PubRel(id)).map(|()| None),
+            Packet::PubRec(id) => self.answer(&Packet::PubRel(id)).map(|()| None),
             Packet::PubRel(id) => {
                 self.unreleased.remove(&id);
-                self.write(&Packet::PubComp(id)).map(|()| None)
+                self.answer(&Packet::PubComp(id)).map(|()| None)
             }
             Packet::PingResp => Ok(None),
             packet => Err(unexpected(&packet)),
@@ -188,27 +213,39 @@ impl<W: Wire> NativeLink<W> {
         let PublishPacket { qos, id, topic, payload, .. } = publish;
         let is_new = match (qos, id) {
             (Qos::ExactlyOnce, Some(id)) => {
-                self.write(&Packet::PubRec(id))?;
+                self.answer(&Packet::PubRec(id))?;
                 self.unreleased.insert(id)
             }
-            (_, Some(id)) => self.write(&Packet::PubAck(id)).map(|()| true)?,
+            (_, Some(id)) => self.answer(&Packet::PubAck(id)).map(|()| true)?,
             (_, None) => true,
         };
         Ok(is_new.then_some(LinkEvent::Received(Publish { topic, payload, qos })))
     }
 
-    /// Queues a packet of the link's own.
+    /// Queues an acknowledgement or a PINGREQ.
+    fn answer(&mut self, packet: &Packet) -> Result<(), LinkError> {
+        let waiting = self.output.len();
+        if waiting > self.bound.saturating_add(MAX_OWED) {
+            let detail = format!("{waiting} bytes wait to be sent, and the broker wants more acknowledged");
+            return Err(LinkError::new(LinkErrorKind::Overloaded, detail));
+        }
+        self.write(packet)
+    }
+
+    /// Queues a packet.
     fn write(&mut self, packet: &Packet) -> Result<(), LinkError> {
         self.output.append(|bytes| encode(packet, Protocol::V311, bytes)).map_err(unwritable)
     }
 
     /// Whether one more message may be queued.
-    fn admit(&self, len: usize) -> Result<(), LinkError> {
+    fn admit(&mut self, len: usize) -> Result<(), LinkError> {
         if self.wire.is_none() {
             return Err(LinkErrorKind::Closed.into());
         }
         let waiting = self.output.len();
-        if waiting > 0 && waiting + len > self.max_outgoing {
+        if waiting == 0 {
+            self.bound = self.max_outgoing.max(len);
+        } else if waiting + len > self.max_outgoing {
             return Err(LinkError::new(LinkErrorKind::Overloaded, format!("{waiting} bytes wait to be sent")));
         }
         Ok(())
@@ -276,11 +313,21 @@ impl<W: Wire> Link for NativeLink<W> {
             let _ = self.write(&Packet::Disconnect);
             let Some(mut wire) = self.wire.take() else { return };
             let goodbye = async {
-                if poll_fn(|cx| wire.poll_drain(cx, &mut self.output)).await.is_ok() {
+                let is_said = poll_fn(|cx| wire.poll_drain(cx, &mut self.output)).await.is_ok();
+                if is_said {
                     poll_fn(|cx| wire.poll_shutdown(cx)).await;
                 }
+                is_said
             };
-            let _ = timeout(LINGER, goodbye).await;
+            if timeout(LINGER, goodbye).await == Ok(true) {
+                // To close a socket before everything is read resets it, and the peer loses what it has not read yet.
+                let _ = timeout(FAREWELL, async {
+                    while let Ok(1..) = poll_fn(|cx| wire.poll_fill(cx, &mut self.input)).await {
+                        self.input.clear();
+                    }
+                })
+                .await;
+            }
         })
     }
 }

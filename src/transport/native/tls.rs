@@ -20,6 +20,7 @@ use tokio_rustls::rustls::{
 };
 use tokio_rustls::{TlsConnector, rustls};
 
+use super::failure;
 use crate::mqtt::{Endpoint, LinkError, LinkErrorKind, SpkiPin};
 use crate::transport::Tls;
 
@@ -168,11 +169,10 @@ fn config_error(what: impl fmt::Display) -> LinkError {
 
 /// Why a handshake failed. Only what rustls says is TLS; a peer that just closes may be no TLS server at all.
 fn failed(error: &io::Error) -> LinkError {
-    let detail = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        Some(error) => error.to_string(),
-        None => format!("the peer broke off: {error}"),
-    };
-    LinkError::new(LinkErrorKind::Tls, detail)
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(error) => failure::tls(error),
+        None => LinkError::new(LinkErrorKind::Tls, format!("the peer broke off: {error}")),
+    }
 }
 
 /// Checks that the peer has one of the keys, besides what `trust` checks. It does so before the handshake is finished, so that

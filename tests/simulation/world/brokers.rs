@@ -22,6 +22,9 @@ use crate::service::{self, Gone, Verdict};
 impl World {
     pub(super) fn arrive(&mut self, link: LinkId, publish: Publish) {
         let Some(from) = self.links.get(&link).filter(|link| link.standing != Standing::HalfOpen) else { return };
+        if !from.admitted {
+            return; // [MQTT-3.1.4-5]
+        }
         match from.generation {
             None => self.onboard(link, &publish),
             Some(generation) => self.serve(link, generation, &publish),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
 use thingif::frame;
+use thingif::mqtt::LinkErrorKind;
 use thingif::proto::{Action, CallId, Event, EventKind, IfDown, LinkId, NotSent, Notice, RequestError};
 
 use super::network::Direction;
@@ -20,6 +21,11 @@ const OWN_IDS: [&str; 3] = ["registerState", "asdf1234", "1479201234567"];
 impl World {
     pub(super) fn feed(&mut self, event: Event) {
         self.count_input();
+        if let EventKind::Lost(error) = &event.kind
+            && matches!(error.kind(), LinkErrorKind::Refused(_))
+        {
+            self.book.refused(event.link);
+        }
         self.watch.event(self.now, event.link, &event.kind);
         self.tell(|| format!("> {event:?}"));
         self.lifecycle.handle_event(self.now, event);
@@ -31,7 +37,9 @@ impl World {
             self.tell(|| format!("< {action:?}"));
             self.watch.action(self.now, &action);
             match action {
-                Action::Connect { link, endpoint, credentials, .. } => self.connect(link, &endpoint, &credentials),
+                Action::Connect { link, endpoint, credentials, pipeline } => {
+                    self.connect(link, &endpoint, &credentials, pipeline);
+                }
                 Action::Subscribe { link, filter } => {
                     let when = self.arrival(link, Direction::ToBroker);
                     self.at(when, Due::Subscribe(link, filter));
@@ -131,7 +139,7 @@ impl World {
         call.deadline = self.now + ttl;
         self.tell(|| format!("> submit {} {} within {ttl:?}", call.nonce, call.path));
         let open = self.book.open();
-        let was_connected = self.watch.is_connected();
+        let was_connected = self.watch.takes_calls();
         let takes_calls = was_connected && !self.endpoint_may_expire() && !self.is_dying();
         let if_down = if call.waits { IfDown::Wait } else { IfDown::Fail };
         let taken = self.lifecycle.submit(self.now, request, call.deadline, if_down);

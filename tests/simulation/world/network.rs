@@ -50,6 +50,7 @@ impl World {
     pub(super) fn deliver(&mut self, event: Event) {
         let Some(link) = self.links.get_mut(&event.link) else { return };
         match (&event.kind, link.standing) {
+            (EventKind::Opened, Standing::Connecting) => {}
             (EventKind::Connected, Standing::Connecting) => link.standing = Standing::Open,
             (EventKind::Lost(_), Standing::Connecting | Standing::Open | Standing::HalfOpen) => {
                 link.standing = Standing::Ended;
@@ -90,7 +91,7 @@ impl World {
         }
     }
 
-    pub(super) fn connect(&mut self, link: LinkId, endpoint: &Endpoint, credentials: &Credentials) {
+    pub(super) fn connect(&mut self, link: LinkId, endpoint: &Endpoint, credentials: &Credentials, pipeline: bool) {
         let anonymous = credentials.client_id.is_anonymous();
         let generation = (!anonymous).then(|| self.service.generation(&credentials.username));
         if let Some(generation) = generation {
@@ -104,17 +105,34 @@ impl World {
         let opened = Link {
             generation,
             standing: Standing::Connecting,
+            admitted: false,
             filters: Vec::new(),
             last_to_broker: self.now,
             last_to_device: self.now,
         };
         self.links.insert(link, opened);
-        let Some(kind) = self.fate_of_connect(endpoint, generation) else { return };
-        let connected = kind == EventKind::Connected;
-        let when = self.now + 2 * self.plan.latency;
+        let mut fate = self.fate_of_connect(endpoint, generation);
+        // What stands in the way of a connection is known before anything is written.
+        let opens = pipeline && self.plan.pipelines && fate.as_ref().is_none_or(is_told_after_connect);
+        let mut when = self.now + 2 * self.plan.latency;
+        if opens {
+            self.at(when, Due::ToDevice(Event { link, kind: EventKind::Opened }));
+            when = when + 2 * self.plan.latency;
+            if self.happens(Fault::ConnackLate) {
+                when = when + 2 * self.plan.config.connect_timeout().mul_f64(self.rng.f64());
+            }
+            if self.plan.dislikes_pipelining || self.happens(Fault::CutBeforeConnack) {
+                fate = Some(EventKind::Lost(LinkErrorKind::Closed.into()));
+            } else if self.happens(Fault::RefusedBehindConnect) {
+                fate = Some(EventKind::Lost(LinkErrorKind::Refused(RefusedReason::ServerUnavailable).into()));
+            }
+        }
+        let connected = fate == Some(EventKind::Connected);
         if let Some(link) = self.links.get_mut(&link) {
+            link.admitted = connected;
             link.last_to_device = when;
         }
+        let Some(kind) = fate else { return };
         self.at(when, Due::ToDevice(Event { link, kind }));
         if !connected {
             return;
@@ -191,7 +209,8 @@ impl World {
             return;
         }
         let granted = !self.happens(Fault::SubackRefused);
-        let Some(open) = self.links.get_mut(&link).filter(|link| link.standing == Standing::Open) else { return };
+        let stands = |link: &&mut Link| link.admitted && matches!(link.standing, Standing::Connecting | Standing::Open);
+        let Some(open) = self.links.get_mut(&link).filter(stands) else { return };
         if granted {
             open.filters.push(filter.clone());
         }
@@ -230,5 +249,20 @@ impl World {
             return;
         }
         self.travel(link, Direction::ToBroker, || Due::ToBroker(link, publish.clone()));
+    }
+}
+
+/// Whether this becomes known only when CONNECT was written.
+fn is_told_after_connect(fate: &EventKind) -> bool {
+    match fate {
+        EventKind::Connected => true,
+        EventKind::Lost(error) => matches!(
+            error.kind(),
+            LinkErrorKind::Refused(_)
+                | LinkErrorKind::Protocol
+                | LinkErrorKind::ConnectTimedOut
+                | LinkErrorKind::Closed
+        ),
+        _ => false,
     }
 }

@@ -1,35 +1,26 @@
-//! The two ends of this crate meet over real sockets: paho links on the edge, over TCP, TLS, WS and WSS.
-#![cfg(all(feature = "paho", feature = "edge"))]
+//! The two ends of this crate meet over real sockets: links on the edge, over TCP, TLS, WS and WSS.
 
-#[path = "support/certificates.rs"]
-mod certificates;
-#[path = "support/raw_mqtt.rs"]
-mod raw_mqtt;
-#[path = "support/scripted_edge.rs"]
-mod scripted_edge;
-
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use certificates::Authority;
-use scripted_edge::{ANONYMOUS, Scripted, echo};
 use thingif::edge::{Config, Edge, Listeners, PushOutcome, Pusher, Registry};
 use thingif::ids::ClientId;
 use thingif::mqtt::{Credentials, Endpoint, LinkErrorKind, Publish, RefusedReason, Scheme};
 use thingif::topic::{Topic, TopicFilter};
-use thingif::transport::paho::{Options, Paho};
-use thingif::transport::{ConnectOptions, Link, LinkEvent, Transport, next_event};
+use thingif::transport::{ConnectOptions, Link, LinkEvent, Tls, Transport, next_event};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::PATIENCE;
+use crate::certificates::Authority;
+use crate::scripted_edge::{ANONYMOUS, Scripted, echo};
 
-/// An edge on all four transports, and a paho that trusts it.
+/// An edge on all four transports, and a transport that trusts it.
 struct Meeting {
     endpoints: Vec<Endpoint>,
     registry: Registry,
-    transport: Paho,
+    transport: Arc<dyn Transport>,
     _authority: Authority,
 }
 
@@ -50,9 +41,7 @@ async fn meet() -> Meeting {
     let registry = Registry::new();
     let edge = Edge::new(echo(), Scripted, registry.clone(), Config::default());
     tokio::spawn(edge.run(Listeners { mqtt, mqtts, ws, wss, tls }, std::future::pending::<()>()));
-    let mut options = Options::default();
-    options.tls.ca_file = Some(authority.file.clone());
-    let transport = Paho::new(options).expect("usable options");
+    let transport = super::transport(Tls { ca_file: Some(authority.file.clone()), ..Tls::default() }, None);
     Meeting { endpoints, registry, transport, _authority: authority }
 }
 
