@@ -36,9 +36,9 @@ fuzz-service: build-packages ## A hundred thousand generated requests to the who
 	GENERATED_CASES=$(or $(CASES),100000) GENERATED_SEED=$(SEED) \
 		$(CARGO) test --locked --test cloud_generated -- --nocapture
 
-soak: build-packages ## 500 devices for 10 minutes, the server killed every 20 s; SOAK_SECONDS=n, SOAK_SEED=n
+soak: build-packages ## 500 devices for 10 minutes, the server killed every 20 s; SOAK_SECONDS=n, SOAK_SEED=n, SOAK_TRANSPORT=native
 	ulimit -n 4096; SOAK_SECONDS=$(or $(SOAK_SECONDS),600) SOAK_DEVICES=$(or $(SOAK_DEVICES),500) SOAK_PROCESSES=$(or $(SOAK_PROCESSES),4) \
-		SOAK_KILL_EVERY=$(or $(SOAK_KILL_EVERY),20) SOAK_SEED=$(SOAK_SEED) $(CARGO) test --locked --test soak
+		SOAK_KILL_EVERY=$(or $(SOAK_KILL_EVERY),20) SOAK_SEED=$(SOAK_SEED) SOAK_TRANSPORT=$(SOAK_TRANSPORT) $(CARGO) test --locked --test soak
 
 bench: build-packages ## Measure the codec, the in-flight table, and durable states a second
 	$(CARGO) bench --locked
@@ -52,6 +52,8 @@ lint: build-packages ## Formatting, clippy on every feature set, documentation; 
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features client -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features client,paho -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features --features native -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features --features native-tls -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features edge -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features cloud -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features bridge -- -D warnings

@@ -1,8 +1,10 @@
 //! The crate's own gateway behind the crate's own cloud, over real sockets: what is behind a gateway from its onboarding to the
 //! end of a command, as its owner sees it over HTTP.
-#![cfg(all(feature = "paho", feature = "cloud"))]
+#![cfg(all(any(feature = "paho", feature = "native-tls"), feature = "cloud"))]
 
 mod cloud_support;
+#[path = "support/transports.rs"]
+mod transports;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,22 +18,26 @@ use thingif::cloud::{Advertise, Cloud};
 use thingif::config::{Config, Identity};
 use thingif::edge::{Config as EdgeConfig, Edge, Listeners, Registry};
 use thingif::ids::AccessToken;
-use thingif::transport::paho::{Options, Paho};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use transports::Kind;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// With pushes that name their target and with those that do not: then the gateway finds out for itself.
 #[tokio::test]
 async fn a_command_for_an_end_node_is_carried_out_behind_its_gateway() {
-    for name_push_target in [true, false] {
-        timeout(PATIENCE, live(name_push_target)).await.expect("done in time");
+    for kind in Kind::ALL {
+        for name_push_target in [true, false] {
+            timeout(PATIENCE, live(*kind, name_push_target))
+                .await
+                .unwrap_or_else(|_| panic!("{kind}: not done in time"));
+        }
     }
 }
 
-async fn live(name_push_target: bool) {
+async fn live(kind: Kind, name_push_target: bool) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("bound").port();
     let registry = Registry::new();
@@ -51,8 +57,7 @@ async fn live(name_push_target: bool) {
     let identity = Identity::vendor_thing("gateway".parse().expect("valid"), "its password".into());
     let broker = format!("mqtt://127.0.0.1:{port}").parse().expect("a broker");
     let config = Config::new(broker, APP.parse().expect("valid"), KEY.into(), identity).expect("valid");
-    let transport = Paho::new(Options::default()).expect("usable options");
-    let (device, pushes, mut connection) = client::connect(config, transport).await.expect("onboarded");
+    let (device, pushes, mut connection) = client::connect(config, kind.trusting(None)).await.expect("onboarded");
     let notices = connection.notices();
     let connected = tokio::spawn(connection.run());
     let own = json!({"userID": ann, "thingPassword": "its password"}).to_string();

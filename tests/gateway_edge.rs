@@ -1,5 +1,5 @@
-//! A gateway over a real socket: paho on one end, this crate's edge with a model of the service on the other.
-#![cfg(all(feature = "paho", feature = "edge"))]
+//! A gateway over a real socket: each transport on one end, this crate's edge with a model of the service on the other.
+#![cfg(all(any(feature = "paho", feature = "native-tls"), feature = "edge"))]
 
 mod device;
 mod gateway_world;
@@ -7,6 +7,8 @@ mod gateway_world;
 mod raw_mqtt;
 #[path = "support/scripted_edge.rs"]
 mod scripted_edge;
+#[path = "support/transports.rs"]
+mod transports;
 
 use std::sync::{Arc, Mutex};
 
@@ -19,8 +21,8 @@ use thingif::edge::{Admission, Config, Directory, Edge, Listeners, Login, PushOu
 use thingif::ids::{AppId, ClientId};
 use thingif::mqtt::RefusedReason;
 use thingif::thing_if::{Credential, State};
-use thingif::transport::paho::{Options, Paho};
 use tokio::net::TcpListener;
+use transports::Kind;
 
 struct OneGateway;
 
@@ -33,6 +35,13 @@ impl Directory for OneGateway {
 
 #[tokio::test]
 async fn two_nodes_live_behind_one_connection() {
+    for kind in Kind::ALL {
+        println!("{kind}");
+        two_nodes(*kind).await;
+    }
+}
+
+async fn two_nodes(kind: Kind) {
     let model = Arc::new(Mutex::new(Service::default()));
     let behind = model.clone();
     let service = scripted_edge::service(move |request| {
@@ -49,8 +58,7 @@ async fn two_nodes_live_behind_one_connection() {
         "installationID": "i", "username": "user", "password": "pw", "mqttTopic": CLIENT_ID, "host": "127.0.0.1",
         "portTCP": port, "ttl": 2_147_483_647 } });
     let config = config().with_resume(Credential::from_json(credential.to_string()).expect("complete"));
-    let transport = Paho::new(Options::default()).expect("usable options");
-    let (client, pushes, mut connection) = client::connect(config, transport).await.expect("connected");
+    let (client, pushes, mut connection) = client::connect(config, kind.trusting(None)).await.expect("connected");
     let notices = connection.notices();
     let connection = tokio::spawn(connection.run());
 

@@ -382,7 +382,7 @@ async fn what_waits_to_be_written_is_bounded_in_bytes() {
     while link.publish(call(vec![b'x'; 86])).is_ok() {
         taken += 1;
     }
-    assert_eq!(taken, 10, "messages of 98 bytes in 1,000");
+    assert_eq!(taken, 9, "packets of 102 bytes in 1,000");
     for _ in 0..taken {
         assert!(matches!(event(&mut link).await, LinkEvent::Received(_)), "what was taken is sent");
     }

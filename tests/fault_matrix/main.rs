@@ -1,5 +1,5 @@
 //! Every transport times everything that can go wrong, on real sockets: what the caller sees, what the device says of it, and
-//! that it is ready again. The device is the real client on Paho; the other end plays both brokers and the service.
+//! that it is ready again. The device is the real client on each transport that connects over sockets; the other end plays both brokers and the service.
 //!
 //! | trouble | what the caller sees | by when | what the device says |
 //! |---|---|---|---|
@@ -23,6 +23,8 @@
 mod certificates;
 #[path = "../support/mqtt_broker.rs"]
 mod mqtt_broker;
+#[path = "../support/transports.rs"]
+mod transports;
 
 mod cutter;
 mod service;
@@ -30,8 +32,8 @@ mod service;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -44,7 +46,7 @@ use thingif::client::{
 use thingif::config::{Config, Identity};
 use thingif::ids::VendorThingId;
 use thingif::mqtt::{RefusedReason, Scheme};
-use thingif::transport::paho::{Options, Paho};
+use thingif::transport::Transport;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tower::Layer as _;
@@ -53,6 +55,7 @@ use tower_service::Service as _;
 use certificates::Authority;
 use cutter::{Cutter, Way};
 use service::{APP, Service, Trouble};
+use transports::Kind;
 
 /// Longer than anything takes on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -118,18 +121,16 @@ const CELLS: &[(&str, Cell)] = &[
 struct World {
     scheme: Scheme,
     service: Service,
-    paho: Paho,
+    transport: Arc<dyn Transport>,
     _authority: Authority,
 }
 
 impl World {
-    async fn start(scheme: Scheme) -> Self {
+    async fn start(kind: Kind, scheme: Scheme) -> Self {
         let authority = Authority::new();
         let tls = scheme.is_tls().then(|| authority.issue("localhost").server(None));
-        let mut options = Options::default();
-        options.tls.ca_file = Some(authority.file.clone());
-        let paho = Paho::new(options).expect("starts");
-        Self { scheme, service: Service::start(scheme, tls).await, paho, _authority: authority }
+        let transport = kind.trusting(Some(&authority.file));
+        Self { scheme, service: Service::start(scheme, tls).await, transport, _authority: authority }
     }
 
     fn config(&self, broker: SocketAddr) -> Config {
@@ -150,7 +151,7 @@ impl World {
     }
 
     async fn device_at(&self, broker: SocketAddr) -> Device {
-        let connected = timeout(PATIENCE, client::connect(self.config(broker), self.paho.clone())).await;
+        let connected = timeout(PATIENCE, client::connect(self.config(broker), Arc::clone(&self.transport))).await;
         let (client, pushes, mut connection) = connected.expect("in time").expect("connected");
         let notices = connection.notices();
         Device { client, notices, _pushes: pushes, run: tokio::spawn(connection.run()) }
@@ -252,8 +253,8 @@ fn as_expected(reply: &Reply, expected: Expected) -> bool {
     }
 }
 
-async fn run(scheme: Scheme, cell: Cell) -> String {
-    let world = World::start(scheme).await;
+async fn run(kind: Kind, scheme: Scheme, cell: Cell) -> String {
+    let world = World::start(kind, scheme).await;
     match cell {
         Cell::Call(trouble, limit, expected) => call_cell(&world, trouble, limit, expected).await,
         Cell::Loss(trouble, expected) => loss_cell(&world, trouble, expected).await,
@@ -428,12 +429,24 @@ fn not_sent(reply: &Reply) -> bool {
     matches!(reply, Err(RequestError::NotSent(_)))
 }
 
+/// A cell on a transport over a scheme.
+type Place = (Kind, Scheme, &'static str, Cell);
+
+fn places() -> impl Iterator<Item = Place> {
+    let at = |kind, scheme| CELLS.iter().map(move |(name, cell)| (kind, scheme, *name, *cell));
+    Kind::ALL.iter().flat_map(move |kind| Scheme::ALL.into_iter().flat_map(move |scheme| at(*kind, scheme)))
+}
+
+fn title(kind: Kind, scheme: Scheme, name: &str) -> String {
+    format!("{kind}::{scheme}::{name}")
+}
+
 /// Names the one cell that a process is to run: Paho has one thread for all links of a process, so that what holds one up
 /// holds up the others, and what it does not bear ends the process.
 const CELL: &str = "FAULT_MATRIX_CELL";
 
-fn trial(scheme: Scheme, name: &'static str) -> Trial {
-    let title = format!("{scheme}::{name}");
+fn trial((kind, scheme, name, _): Place) -> Trial {
+    let title = title(kind, scheme, name);
     Trial::test(title.clone(), move || {
         let began = Instant::now();
         let program = std::env::current_exe().expect("this program");
@@ -451,11 +464,10 @@ fn trial(scheme: Scheme, name: &'static str) -> Trial {
 
 /// Runs one cell and says what was seen.
 fn only(wanted: &str) {
-    let cells = Scheme::ALL.into_iter().flat_map(|scheme| CELLS.iter().map(move |(name, cell)| (scheme, *name, *cell)));
-    let (scheme, _, cell) =
-        cells.into_iter().find(|(scheme, name, _)| format!("{scheme}::{name}") == wanted).expect("a cell");
+    let (kind, scheme, _, cell) =
+        places().find(|(kind, scheme, name, _)| title(*kind, *scheme, name) == wanted).expect("a cell");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    println!("{}", runtime.block_on(run(scheme, cell)));
+    println!("{}", runtime.block_on(run(kind, scheme, cell)));
 }
 
 fn main() {
@@ -467,15 +479,14 @@ fn main() {
     arguments.test_threads = arguments.test_threads.or(Some(12));
     let names: BTreeSet<&str> = CELLS.iter().map(|(name, _)| *name).collect();
     assert_eq!(names.len(), CELLS.len(), "a cell is named twice");
-    let trials: Vec<Trial> =
-        Scheme::ALL.into_iter().flat_map(|scheme| CELLS.iter().map(move |(name, _)| trial(scheme, name))).collect();
+    let trials: Vec<Trial> = places().map(trial).collect();
     let is_whole = arguments.filter.is_none() && !arguments.list;
     let expected = trials.len();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let mut seen = SEEN.lock().expect("not poisoned").clone();
     seen.sort();
     for (title, shown) in &seen {
-        println!("{title:40} {shown}");
+        println!("{title:48} {shown}");
     }
     if is_whole && arguments.skip.is_empty() {
         assert_eq!(seen.len(), expected, "cells that were not run");

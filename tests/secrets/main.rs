@@ -15,17 +15,20 @@ mod device;
 
 mod stories_in_memory;
 
-#[cfg(all(feature = "cloud", feature = "paho"))]
+#[cfg(all(feature = "cloud", any(feature = "paho", feature = "native-tls")))]
 #[path = "../cloud_support/mod.rs"]
 mod cloud_support;
-#[cfg(all(feature = "cloud", feature = "paho"))]
+#[cfg(all(feature = "cloud", any(feature = "paho", feature = "native-tls")))]
 #[path = "../support/raw_mqtt.rs"]
 mod raw_mqtt;
-#[cfg(all(feature = "cloud", feature = "paho"))]
+#[cfg(all(feature = "cloud", any(feature = "paho", feature = "native-tls")))]
 mod stories_over_sockets;
-#[cfg(all(feature = "cloud", feature = "paho"))]
+#[cfg(all(feature = "cloud", any(feature = "paho", feature = "native-tls")))]
 #[path = "../support/subprocess.rs"]
 mod subprocess;
+#[cfg(all(feature = "cloud", any(feature = "paho", feature = "native-tls")))]
+#[path = "../support/transports.rs"]
+mod transports;
 
 #[cfg(feature = "cli")]
 #[path = "../program/mod.rs"]

@@ -1,4 +1,4 @@
-//! Edge and cloud over real sockets: plain clients that do everything wrong, and devices on Paho.
+//! Edge and cloud over real sockets: plain clients that do everything wrong, and devices on each transport.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use thingif::edge::{Config as EdgeConfig, Edge, Listeners, Registry};
 use thingif::ids::{AppId, VendorThingId};
 use thingif::mqtt::packet::Packet;
 use thingif::mqtt::{Endpoint, Scheme};
-use thingif::transport::paho::{Options, Paho};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::cloud_support::{BY_OWNER, BY_THING, Road, Served, basic, options};
-use crate::collector::{heard, listen, note, note_error};
+use crate::collector::{heard, listen, note, note_display, note_error};
 use crate::planted::Planted;
 use crate::raw_mqtt::{Client, connect};
 use crate::subprocess::isolated;
+use crate::transports::Kind;
 
 const APP: &str = "c1k9abcdef12";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -213,8 +213,8 @@ async fn plain_clients_do_everything_wrong() {
     assert!(heard().contains("CONNECT refused with code 4"), "the edge's own events were heard");
 }
 
-/// One device on Paho, from onboarding to its end, over `scheme`.
-async fn a_device(world: &mut World, scheme: Scheme, vendor: &str) {
+/// One device, from onboarding to its end, over `scheme`.
+async fn a_device(world: &mut World, kind: Kind, scheme: Scheme, vendor: &str) {
     let port = if scheme == Scheme::Ws { world.ws } else { world.mqtt }.port();
     let broker = Endpoint::new(scheme, "127.0.0.1", port).expect("valid");
     let password = world.planted.make("thing password", " \"\\\\/é+%&=");
@@ -225,9 +225,11 @@ async fn a_device(world: &mut World, scheme: Scheme, vendor: &str) {
             .and_then(|config| config.with_call_deadline(PATIENCE))
             .expect("in range")
     };
-    let paho = Paho::new(Options::default()).expect("starts");
-    note(&paho);
-    let connected = client::connect(config(&password, &world.app_key), paho.clone()).await;
+    let transport = kind.trusting(None);
+    let login = world.planted.make("proxy password", "");
+    let proxy = format!("http://ann:{login}@proxy.invalid").parse().expect("a proxy's URL");
+    note_display(&kind.shown(proxy));
+    let connected = client::connect(config(&password, &world.app_key), transport.clone()).await;
     let (client, mut pushes, connection) = connected.expect("connected");
     let run = tokio::spawn(connection.run());
     let credential = client.credential();
@@ -260,12 +262,12 @@ async fn a_device(world: &mut World, scheme: Scheme, vendor: &str) {
     let wrong = world.planted.make("wrong thing password", " \"/");
     let key = world.planted.make("wrong app key", "\"/");
     for config in [config(&wrong, &world.app_key), config(&password, &key)] {
-        let error = client::connect(config, paho.clone()).await.map(drop).expect_err("refused");
+        let error = client::connect(config, transport.clone()).await.map(drop).expect_err("refused");
         note_error(&error);
     }
     // Once more with what it has; its thing is deleted meanwhile.
     let config = config(&wrong, &world.app_key).with_resume(credential.clone());
-    let (client, _pushes, connection) = client::connect(config, paho).await.expect("connected");
+    let (client, _pushes, connection) = client::connect(config, transport).await.expect("connected");
     let run = tokio::spawn(connection.run());
     let thing = format!("/api/apps/{APP}/things/{}", credential.thing_id);
     assert_eq!(world.http().call("DELETE", &thing, &user_token, "").await.status, 204);
@@ -293,14 +295,25 @@ fn an_edge_and_a_cloud_and_everything_wrong() {
     alone("stories_over_sockets::an_edge_and_a_cloud_and_everything_wrong", plain_clients_do_everything_wrong());
 }
 
-#[test]
-fn devices_on_paho_over_tcp_and_websocket() {
-    alone("stories_over_sockets::devices_on_paho_over_tcp_and_websocket", async {
+fn devices_over_tcp_and_websocket(test: &str, kind: Kind, heard_of: &str) {
+    alone(&format!("stories_over_sockets::{test}"), async {
         let mut world = World::start().await;
-        a_device(&mut world, Scheme::Mqtt, "lamp").await;
-        a_device(&mut world, Scheme::Ws, "fan").await;
+        a_device(&mut world, kind, Scheme::Mqtt, "lamp").await;
+        a_device(&mut world, kind, Scheme::Ws, "fan").await;
         let planted = world.stop().await;
         planted.assert_absent("what was heard", &heard());
-        assert!(heard().contains("paho_mqtt"), "paho's records were heard");
+        assert!(heard().contains(heard_of), "the transport's records were heard");
     });
+}
+
+#[cfg(feature = "paho")]
+#[test]
+fn devices_on_paho_over_tcp_and_websocket() {
+    devices_over_tcp_and_websocket("devices_on_paho_over_tcp_and_websocket", Kind::Paho, "paho_mqtt");
+}
+
+#[cfg(feature = "native-tls")]
+#[test]
+fn devices_on_native_over_tcp_and_websocket() {
+    devices_over_tcp_and_websocket("devices_on_native_over_tcp_and_websocket", Kind::Native, "tungstenite");
 }

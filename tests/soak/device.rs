@@ -12,8 +12,10 @@ use thingif::client::{self, Client, Notices};
 use thingif::config::{Config, Identity};
 use thingif::ids::{AppId, VendorThingId};
 use thingif::proto::Notice;
-use thingif::transport::paho::{Options, Paho};
+use thingif::transport::Transport;
 use tokio::sync::watch;
+
+use crate::transports::Kind;
 
 pub(crate) const APP: &str = "c1k9abcdef12";
 pub(crate) const APP_KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -70,9 +72,13 @@ pub(crate) fn process(role: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let counts = Arc::new(Counts { devices: count, ..Counts::default() });
-        let transport = Paho::new(Options::default()).expect("usable options");
+        // The processes take turns, unless one transport is asked for.
+        let asked = std::env::var("SOAK_TRANSPORT").ok().filter(|name| !name.is_empty());
+        let turn = Kind::ALL[usize::try_from(first / count.max(1)).expect("few processes") % Kind::ALL.len()];
+        let kind = asked.map_or(turn, |name| Kind::named(&name).expect("SOAK_TRANSPORT is paho or native"));
+        let transport = kind.trusting(None);
         for number in first..first + count {
-            tokio::spawn(live(number, seed, port, transport.clone(), Arc::clone(&counts), finishing.clone()));
+            tokio::spawn(live(number, seed, port, Arc::clone(&transport), Arc::clone(&counts), finishing.clone()));
         }
         loop {
             println!("{}", counts.line());
@@ -94,7 +100,7 @@ async fn live(
     number: u64,
     seed: u64,
     port: u64,
-    transport: Paho,
+    transport: Arc<dyn Transport>,
     counts: Arc<Counts>,
     mut finishing: watch::Receiver<bool>,
 ) {

@@ -9,6 +9,8 @@
 mod device;
 mod line;
 mod server;
+#[path = "../support/transports.rs"]
+mod transports;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

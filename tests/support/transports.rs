@@ -59,6 +59,26 @@ impl Kind {
         }
     }
 
+    /// What `Debug` says of one with a login for its proxy.
+    pub fn shown(self, proxy: Proxy) -> String {
+        match self {
+            #[cfg(feature = "paho")]
+            Kind::Paho => {
+                use thingif::transport::paho::{Options, Paho};
+                let mut options = Options::default();
+                options.proxy = Some(proxy);
+                format!("{:#?}", Paho::new(options).expect("usable options"))
+            }
+            #[cfg(feature = "native-tls")]
+            Kind::Native => {
+                use thingif::transport::native::{Native, Options};
+                let mut options = Options::default();
+                options.proxy = Some(proxy);
+                format!("{:#?}", Native::new(options).expect("usable options"))
+            }
+        }
+    }
+
     /// A transport that trusts the system's authorities, or those of `ca_file`.
     pub fn trusting(self, ca_file: Option<&std::path::Path>) -> Arc<dyn Transport> {
         let tls = Tls { ca_file: ca_file.map(Into::into), ..Tls::default() };

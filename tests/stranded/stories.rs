@@ -1,10 +1,4 @@
-//! A device in the field that something happened to: over real sockets, on Paho, against the real cloud behind its edge. It
-//! is ready again without anybody's help, or it says why it gave up.
-#![cfg(all(feature = "paho", feature = "cloud"))]
-
-#[path = "support/certificates.rs"]
-mod certificates;
-mod cloud_support;
+//! What may happen to a device. The transport's name is this module's.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use certificates::Authority;
-use cloud_support::{APP, KEY, Served, basic, onboard, options, user};
 use http::{Request, StatusCode};
 use thingif::client::vault::{FileVault, VaultKey};
 use thingif::client::{self, Cause, Client, ConnectError, Notice, Notices, OnboardingError, Pushes};
@@ -22,12 +14,16 @@ use thingif::config::{Config, Identity};
 use thingif::edge::{Config as EdgeConfig, Edge, Listeners, Registry};
 use thingif::ids::VendorThingId;
 use thingif::mqtt::Scheme;
-use thingif::transport::paho::{Options as PahoOptions, Paho};
+use thingif::transport::Transport;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
+
+use crate::certificates::Authority;
+use crate::cloud_support::{self, APP, KEY, Served, basic, onboard, options, user};
+use crate::support::Kind;
 
 /// Longer than anything takes on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,10 +70,8 @@ impl Service {
     }
 
     /// A transport that trusts it.
-    fn transport(&self) -> Paho {
-        let mut options = PahoOptions::default();
-        options.tls.ca_file = Some(self.authority.file.clone());
-        Paho::new(options).expect("starts")
+    fn transport(&self) -> Arc<dyn Transport> {
+        kind().trusting(Some(&self.authority.file))
     }
 
     async fn stop(self) {
@@ -157,18 +151,23 @@ struct Device {
     run: JoinHandle<Result<(), ConnectError>>,
 }
 
-fn paho() -> Paho {
-    Paho::new(PahoOptions::default()).expect("starts")
+fn kind() -> Kind {
+    let name = module_path!().rsplit("::").next().expect("a module");
+    Kind::named(name).expect("it is called as its transport is")
+}
+
+fn transport() -> Arc<dyn Transport> {
+    kind().trusting(None)
 }
 
 impl Device {
     async fn connect(config: Config) -> Self {
-        Self::of(client::connect(config, paho()).await)
+        Self::of(client::connect(config, transport()).await)
     }
 
     async fn connect_with_vault(config: Config, directory: &Path) -> Self {
         let vault = FileVault::open(directory).expect("a vault");
-        Self::of(client::connect_with(config, paho(), vault).await)
+        Self::of(client::connect_with(config, transport(), vault).await)
     }
 
     fn of(connected: Result<(Client, Pushes, client::Connection), ConnectError>) -> Self {
@@ -369,13 +368,13 @@ async fn a_device_that_lost_its_credential_file_onboards_again() {
 #[tokio::test]
 async fn a_device_that_is_refused_for_good_stops_and_says_why() {
     let service = Service::start(Location::Memory).await;
-    let wrong_key = client::connect(config(service.mqtt, "lamp", "pw", "wrong key"), paho()).await;
+    let wrong_key = client::connect(config(service.mqtt, "lamp", "pw", "wrong key"), transport()).await;
     let error = wrong_key.expect_err("refused");
     assert!(matches!(error.cause(), Some(Cause::Refused(_))), "{error:?}");
 
     let taken = onboard(&service.served.http, APP, KEY, "taken").await;
     assert_eq!(taken.status, 200);
-    let wrong_password = client::connect(config(service.mqtt, "taken", "wrong", KEY), paho()).await;
+    let wrong_password = client::connect(config(service.mqtt, "taken", "wrong", KEY), transport()).await;
     match wrong_password.expect_err("refused") {
         ConnectError::Onboarding(OnboardingError::Rejected { status, body, .. }) => {
             assert_eq!(status, StatusCode::UNAUTHORIZED);
@@ -413,7 +412,7 @@ async fn a_device_that_is_refused_for_good_stops_and_says_why() {
 async fn two_devices_with_one_identity_settle_down_and_say_so() {
     let service = Service::start(Location::Memory).await;
     let config = config(service.mqtt, "lamp", "pw", KEY);
-    let credential = client::onboard(&config, &paho()).await.expect("onboarded");
+    let credential = client::onboard(&config, &transport()).await.expect("onboarded");
     let config = config.with_resume(credential);
     let mut devices = [Device::connect(config.clone()).await, Device::connect(config).await];
     let complains = |notice: &Notice| matches!(notice, Notice::DuplicateClientId { .. });
