@@ -134,13 +134,14 @@ struct Seen {
     wires: Vec<Crossed>,
 }
 
-fn config() -> Config {
+fn config(pipelined: bool) -> Config {
     let identity = Identity::vendor_thing(VendorThingId::new("thermostat-17").expect("valid"), "thing-pw".into());
     let broker = "mqtt://default.invalid".parse().expect("a broker URL");
     Config::new(broker, AppId::new(APP).expect("valid"), "key1".into(), identity)
         .and_then(|config| config.with_connect_attempts(1000))
         .and_then(|config| config.with_backoff(Duration::from_millis(10), Duration::from_millis(40)))
         .expect("in range")
+        .with_pipelined_connect(pipelined)
         .with_seed(1)
 }
 
@@ -161,7 +162,7 @@ async fn next_push(pushes: &mut Pushes) -> Option<Bytes> {
 }
 
 /// Onboards, moves, calls three times, is pushed to once, calls until it is answered, and leaves.
-async fn life(cut: Option<Cut>, chunk: usize) -> Seen {
+async fn life(cut: Option<Cut>, chunk: usize, pipelined: bool) -> Seen {
     let (log, record, registry) = (Log::default(), Record::default(), Registry::new());
     let edge = Edge::new(thing_if(log.clone()), Scripted, registry.clone(), edge::Config::default());
     let tasks: Arc<Mutex<JoinSet<()>>> = Arc::default();
@@ -179,7 +180,8 @@ async fn life(cut: Option<Cut>, chunk: usize) -> Seen {
             device
         }
     };
-    let (client, mut pushes, connection) = client::connect(config(), ByteNetwork::new(dial)).await.expect("connected");
+    let (client, mut pushes, connection) =
+        client::connect(config(pipelined), ByteNetwork::new(dial)).await.expect("connected");
     let driver: JoinHandle<_> = tokio::spawn(connection.run());
     let mut calls = Vec::new();
     for number in 1..=3 {
@@ -221,9 +223,9 @@ async fn life(cut: Option<Cut>, chunk: usize) -> Seen {
     Seen { calls, pushed, received, log, metrics: registry.metrics(), wires }
 }
 
-fn live(cut: Option<Cut>, chunk: usize) -> Seen {
+fn live(cut: Option<Cut>, chunk: usize, pipelined: bool) -> Seen {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    runtime.expect("a runtime").block_on(life(cut, chunk))
+    runtime.expect("a runtime").block_on(life(cut, chunk, pipelined))
 }
 
 /// Where a packet that carries `text` stands in a stream.
@@ -263,8 +265,13 @@ fn check(seen: &Seen) {
 
 #[test]
 fn one_byte_at_a_time_is_as_good_as_all_at_once() {
-    let (whole, trickled) = (live(None, 4096), live(None, 1));
-    for seen in [&whole, &trickled] {
+    for pipelined in [false, true] {
+        compare(&live(None, 4096, pipelined), &live(None, 1, pipelined));
+    }
+}
+
+fn compare(whole: &Seen, trickled: &Seen) {
+    for seen in [whole, trickled] {
         check(seen);
         assert!(seen.calls.iter().all(|(_, result)| result.is_ok()), "{:?}", seen.calls);
         assert_eq!(
@@ -280,8 +287,13 @@ fn one_byte_at_a_time_is_as_good_as_all_at_once() {
 }
 
 /// Lives a life for each position in one direction of one connection, on as many threads as there are processors.
-fn each_position(connection: usize, direction: Direction, judge: impl Fn(&Crossed, usize, &Seen) + Sync) {
-    let whole = live(None, 4096).wires.swap_remove(connection);
+fn each_position(
+    connection: usize,
+    direction: Direction,
+    pipelined: bool,
+    judge: impl Fn(&Crossed, usize, &Seen) + Sync,
+) {
+    let whole = live(None, 4096, pipelined).wires.swap_remove(connection);
     let len = match direction {
         ToEdge => whole.to_edge.len(),
         ToDevice => whole.to_device.len(),
@@ -297,7 +309,7 @@ fn each_position(connection: usize, direction: Direction, judge: impl Fn(&Crosse
                     }
                     let cut = Cut { connection, direction, after };
                     let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                        let seen = live(Some(cut), 4096);
+                        let seen = live(Some(cut), 4096, pipelined);
                         check(&seen);
                         judge(&whole, after, &seen);
                     }));
@@ -316,7 +328,7 @@ fn all_answered(seen: &Seen) {
 
 #[test]
 fn the_onboarding_request_is_cut_after_every_byte() {
-    each_position(0, ToEdge, |whole, after, seen| {
+    each_position(0, ToEdge, false, |whole, after, seen| {
         all_answered(seen);
         let request = place_of(&whole.to_edge, "vendorThingID");
         // Whole, it was carried out and its answer had nowhere to go.
@@ -330,7 +342,7 @@ fn the_onboarding_request_is_cut_after_every_byte() {
 
 #[test]
 fn the_onboarding_answer_is_cut_after_every_byte() {
-    each_position(0, ToDevice, |whole, after, seen| {
+    each_position(0, ToDevice, false, |whole, after, seen| {
         all_answered(seen);
         let answer = place_of(&whole.to_device, "accessToken");
         let request_was_made = after > answer.start;
@@ -341,7 +353,7 @@ fn the_onboarding_answer_is_cut_after_every_byte() {
 
 #[test]
 fn the_sessions_requests_are_cut_after_every_byte() {
-    each_position(1, ToEdge, |whole, after, seen| {
+    each_position(1, ToEdge, false, |whole, after, seen| {
         assert_eq!(executed(&seen.log, ONBOARDING), 1, "the credential is as good as before");
         let mut touched = false;
         for (nonce, result) in &seen.calls[..3] {
@@ -361,7 +373,7 @@ fn the_sessions_requests_are_cut_after_every_byte() {
 
 #[test]
 fn the_sessions_answers_are_cut_after_every_byte() {
-    each_position(1, ToDevice, |whole, after, seen| {
+    each_position(1, ToDevice, false, |whole, after, seen| {
         assert_eq!(executed(&seen.log, ONBOARDING), 1, "the credential is as good as before");
         let mut touched = false;
         for (nonce, result) in &seen.calls[..3] {
@@ -381,6 +393,33 @@ fn the_sessions_answers_are_cut_after_every_byte() {
             assert_eq!(seen.received.len(), usize::from(after >= push.end), "after {after}");
         }
     });
+}
+
+/// What follows CONNECT before CONNACK has come may have been carried out wherever the cut is: then it is asked again, once, and
+/// not behind CONNECT.
+#[test]
+fn what_is_written_behind_connect_is_cut_after_every_byte() {
+    for (connection, direction) in [(0, ToEdge), (0, ToDevice), (1, ToEdge), (1, ToDevice)] {
+        each_position(connection, direction, true, |whole, after, seen| {
+            let onboardings = executed(&seen.log, ONBOARDING);
+            let answer_lost = match (connection, direction) {
+                (0, ToEdge) => after == place_of(&whole.to_edge, "vendorThingID").end,
+                (0, ToDevice) => after < place_of(&whole.to_device, "accessToken").end,
+                _ => false,
+            };
+            let expected = if answer_lost { 1..=2 } else { 1..=1 };
+            assert!(expected.contains(&onboardings), "{onboardings} onboardings after {after}");
+            let calls_begin = match (connection, direction) {
+                (1, ToEdge) => place_of(&whole.to_edge, "nonce 1.").start,
+                (1, ToDevice) => place_of(&whole.to_device, "nonce 1.").start,
+                _ => usize::MAX,
+            };
+            if after < calls_begin {
+                all_answered(seen);
+            }
+            assert!(seen.metrics.not_connected <= 1, "each but the one that was cut is whole");
+        });
+    }
 }
 
 /// How many bytes the CONNECT has.

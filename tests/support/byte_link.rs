@@ -44,13 +44,14 @@ impl Transport for ByteNetwork {
                 password: Some(Bytes::copy_from_slice(credentials.password.expose().as_bytes())),
             }));
             link.queue(&hello);
+            if options.pipeline {
+                link.awaits_connack = true;
+                return Ok(Box::new(link) as Box<dyn Link>);
+            }
             let code = timeout(options.timeout, link.connack()).await;
             match code.unwrap_or_else(|_| Err(LinkErrorKind::ConnectTimedOut.into()))? {
                 0 => Ok(Box::new(link) as Box<dyn Link>),
-                code => {
-                    let kind = RefusedReason::from_code(code).map(LinkErrorKind::Refused);
-                    Err(kind.unwrap_or(LinkErrorKind::Protocol).into())
-                }
+                code => Err(refused(code)),
             }
         })
     }
@@ -63,7 +64,12 @@ struct ByteLink {
     output: BytesMut,
     asked: HashMap<PacketId, TopicFilter>,
     last_id: u16,
+    awaits_connack: bool,
     ended: bool,
+}
+
+fn refused(code: u8) -> LinkError {
+    RefusedReason::from_code(code).map_or(LinkErrorKind::Protocol, LinkErrorKind::Refused).into()
 }
 
 impl ByteLink {
@@ -76,6 +82,7 @@ impl ByteLink {
             output: BytesMut::new(),
             asked: HashMap::new(),
             last_id: 0,
+            awaits_connack: false,
             ended: false,
         }
     }
@@ -111,6 +118,13 @@ impl ByteLink {
     }
 
     fn event(&mut self, packet: Packet) -> Option<LinkEvent> {
+        if std::mem::take(&mut self.awaits_connack) {
+            return Some(match packet {
+                Packet::ConnAck { code: 0, .. } => LinkEvent::Accepted,
+                Packet::ConnAck { code, .. } => LinkEvent::Lost(refused(code)),
+                _ => LinkEvent::Lost(LinkErrorKind::Protocol.into()),
+            });
+        }
         match packet {
             Packet::Publish(PublishPacket { topic, payload, qos, .. }) => {
                 Some(LinkEvent::Received(Publish { topic, payload, qos }))
@@ -125,6 +139,10 @@ impl ByteLink {
 }
 
 impl Link for ByteLink {
+    fn is_accepted(&self) -> bool {
+        !self.awaits_connack
+    }
+
     fn publish(&mut self, publish: Publish) -> Result<(), LinkError> {
         let Publish { topic, payload, .. } = publish;
         let packet = PublishPacket { dup: false, retain: false, qos: Qos::AtMostOnce, id: None, topic, payload };
@@ -149,6 +167,7 @@ impl Link for ByteLink {
             match self.decoder.decode(&mut self.input) {
                 Ok(Some(Decoded::Packet(packet))) => {
                     if let Some(event) = self.event(packet) {
+                        self.ended = matches!(event, LinkEvent::Lost(_));
                         return Poll::Ready(event);
                     }
                     continue;

@@ -1,6 +1,7 @@
 //! The two ends of this crate meet over real sockets: links on the edge, over TCP, TLS, WS and WSS.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use thingif::edge::{Config, Edge, Listeners, PushOutcome, Pusher, Registry};
@@ -14,7 +15,7 @@ use tokio::time::timeout;
 
 use super::PATIENCE;
 use crate::certificates::Authority;
-use crate::scripted_edge::{ANONYMOUS, Scripted, echo};
+use crate::scripted_edge::{self, ANONYMOUS, Function, Scripted, echo};
 
 /// An edge on all four transports, and a transport that trusts it.
 struct Meeting {
@@ -25,6 +26,10 @@ struct Meeting {
 }
 
 async fn meet() -> Meeting {
+    meet_with(echo()).await
+}
+
+async fn meet_with(service: Function) -> Meeting {
     let authority = Authority::new();
     let tls = Some(authority.issue("localhost").server(None));
     let bind = async || TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -39,7 +44,7 @@ async fn meet() -> Meeting {
         .collect();
     let [mqtt, mqtts, ws, wss] = bound.map(Some);
     let registry = Registry::new();
-    let edge = Edge::new(echo(), Scripted, registry.clone(), Config::default());
+    let edge = Edge::new(service, Scripted, registry.clone(), Config::default());
     tokio::spawn(edge.run(Listeners { mqtt, mqtts, ws, wss, tls }, std::future::pending::<()>()));
     let transport = super::transport(Tls { ca_file: Some(authority.file.clone()), ..Tls::default() }, None);
     Meeting { endpoints, registry, transport, _authority: authority }
@@ -137,4 +142,62 @@ async fn a_take_over_and_a_refusal_are_told_apart() {
         let error = meeting.transport.connect(endpoint, &wrong, &options).await.map(drop).expect_err("refused");
         assert_eq!(error.kind(), LinkErrorKind::Refused(reason));
     }
+}
+
+/// What was written behind CONNECT is answered after CONNACK, and for who is refused nothing of it is carried out. [MQTT-3.1.4-5]
+/// A transport that hands out links after CONNACK has nothing to write before.
+#[tokio::test]
+async fn packets_behind_connect_are_kept_until_it_is_judged() {
+    let carried_out = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&carried_out);
+    let meeting = meet_with(scripted_edge::service(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async { Ok(http::Response::new(Bytes::from_static(b"done"))) }
+    }))
+    .await;
+    let mut options = ConnectOptions::default();
+    (options.timeout, options.pipeline) = (PATIENCE, true);
+    let frame = |id: &str| Publish::new(topic(id), "PUT\r\nContent-Type: text/plain\r\n\r\nx");
+    for endpoint in &meeting.endpoints {
+        let credentials = login(("device", "user", "pw"));
+        let mut link = meeting.transport.connect(endpoint, &credentials, &options).await.expect("admitted");
+        let was_accepted = link.is_accepted();
+        let filter = TopicFilter::for_pushes(&credentials.client_id);
+        link.subscribe(filter.clone()).expect("room");
+        for _ in 0..3 {
+            link.publish(frame("device")).expect("room");
+        }
+        if !was_accepted {
+            assert_eq!(event(&mut link).await, LinkEvent::Accepted, "{endpoint}: before anything else");
+        }
+        assert_eq!(event(&mut link).await, LinkEvent::Subscribed { filter, granted: true }, "{endpoint}");
+        for _ in 0..3 {
+            assert!(matches!(event(&mut link).await, LinkEvent::Received(_)), "{endpoint}: none is lost");
+        }
+        assert_eq!(carried_out.swap(0, Ordering::SeqCst), 3, "{endpoint}");
+        timeout(PATIENCE, link.close()).await.expect("closes");
+
+        for (username, reason) in
+            [("stranger", RefusedReason::NotAuthorised), ("user", RefusedReason::BadUserNameOrPassword)]
+        {
+            let wrong = login(("other", username, "wrong"));
+            let error = match meeting.transport.connect(endpoint, &wrong, &options).await {
+                Err(error) => error,
+                Ok(mut link) => {
+                    assert!(!link.is_accepted());
+                    for _ in 0..3 {
+                        link.publish(frame("other")).expect("room");
+                    }
+                    let LinkEvent::Lost(error) = event(&mut link).await else { panic!("{endpoint}: admitted") };
+                    error
+                }
+            };
+            assert_eq!(error.kind(), LinkErrorKind::Refused(reason), "{endpoint}: {error}");
+        }
+        assert_eq!(carried_out.load(Ordering::SeqCst), 0, "{endpoint}: nothing is done for who is refused");
+    }
+}
+
+fn topic(id: &str) -> Topic {
+    Topic::new(&format!("p/{id}/thing-if/apps/app1/x")).expect("valid")
 }
