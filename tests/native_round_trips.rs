@@ -128,8 +128,8 @@ async fn cold_start(scheme: Scheme, pipelined: bool, stored: bool) -> Cost {
         })
     };
     let authority = Authority::new();
-    let mut listeners = Listeners::default();
-    listeners.tls = scheme.is_tls().then(|| authority.issue("localhost").server(None));
+    let tls = scheme.is_tls().then(|| authority.issue("localhost").server(None));
+    let mut listeners = Listeners { tls, ..Listeners::default() };
     let place = match scheme {
         Scheme::Mqtt => &mut listeners.mqtt,
         Scheme::Mqtts => &mut listeners.mqtts,
