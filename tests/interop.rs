@@ -245,7 +245,51 @@ impl Mosquitto {
 }
 
 #[test]
-fn the_client_works_through_an_ordinary_broker() {
+fn the_client_works_through_an_ordinary_broker_on_paho() {
+    the_client_works_through_an_ordinary_broker("paho");
+}
+
+#[test]
+fn the_client_works_through_an_ordinary_broker_on_native() {
+    the_client_works_through_an_ordinary_broker("native");
+}
+
+/// Packets may follow CONNECT before CONNACK has come (MQTT 3.1.1 §3.1.4): the broker that most things meet takes them, in order.
+#[test]
+fn mosquitto_takes_packets_behind_connect() {
+    use thingif::mqtt::{Credentials, Publish};
+    use thingif::topic::{Topic, TopicFilter};
+    use thingif::transport::native::{Native, Options};
+    use thingif::transport::{ConnectOptions, LinkEvent, Transport, next_event};
+
+    let Some(mosquitto) = Mosquitto::start() else { return };
+    let story = async {
+        let native = Native::new(Options::default()).expect("usable options");
+        let endpoint = format!("mqtt://127.0.0.1:{}", mosquitto.port).parse().expect("a broker");
+        let client_id = thingif::ids::ClientId::new("hasty").expect("valid");
+        let credentials = Credentials { client_id, username: "u".into(), password: "p".into() };
+        let mut options = ConnectOptions::default();
+        (options.timeout, options.pipeline) = (program::PATIENCE, true);
+        let mut link = native.connect(&endpoint, &credentials, &options).await.expect("handed out");
+        let filter = TopicFilter::new("a/b").expect("valid");
+        link.subscribe(filter.clone()).expect("room");
+        let calls: Vec<_> = (0..20).map(|n| Publish::new(Topic::new("a/b").expect("valid"), n.to_string())).collect();
+        for call in &calls {
+            link.publish(call.clone()).expect("room");
+        }
+        assert!(!link.is_accepted(), "all of it is behind CONNECT");
+        assert_eq!(next_event(link.as_mut()).await, LinkEvent::Accepted);
+        assert_eq!(next_event(link.as_mut()).await, LinkEvent::Subscribed { filter, granted: true });
+        for call in calls {
+            assert_eq!(next_event(link.as_mut()).await, LinkEvent::Received(call), "each, in order");
+        }
+        link.close().await;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async { tokio::time::timeout(program::PATIENCE, story).await }).expect("in time");
+}
+
+fn the_client_works_through_an_ordinary_broker(transport: &str) {
     let (Some(mut mosquitto), Some(python)) = (Mosquitto::start(), python_with_paho()) else { return };
     let mut responder = Command::new(python);
     responder.arg(script("responder.py")).args(["127.0.0.1", &mosquitto.port.to_string()]);
@@ -254,14 +298,19 @@ fn the_client_works_through_an_ordinary_broker() {
 
     let thing = Thing::new();
     let broker = format!("mqtt://127.0.0.1:{}", mosquitto.port);
+    let with = |mut command: Command| {
+        command.args(["--transport", transport]);
+        command
+    };
+    let (onboard, command) = (|| with(thing.onboard(&broker)), |verb| with(thing.command(verb)));
     // An ordinary broker answers nobody who has not subscribed.
-    let deaf = run(thing.onboard(&broker).args(["--max-time", "2"])).expect(28);
+    let deaf = run(onboard().args(["--max-time", "2"])).expect(28);
     assert!(deaf.stderr.contains("--response-filter"), "{}", deaf.stderr);
-    run(thing.onboard(&broker).arg("--response-filter")).expect(0);
+    run(onboard().arg("--response-filter")).expect(0);
 
     // The answer has what was asked, so it cannot be the request heard back.
     let put = ["PUT", "targets/thing:{thing}/states", "-d", r#"{"n":1}"#];
-    let answer = run(thing.command("call").args(put)).expect(0).json();
+    let answer = run(command("call").args(put)).expect(0).json();
     let path = format!("thing-if/apps/{APP}/targets/thing:th.0123456789ab-cdef/states");
     assert_eq!(
         answer,
@@ -269,21 +318,21 @@ fn the_client_works_through_an_ordinary_broker() {
     );
 
     // Sixteen at once on one topic through one connection; each gets its own.
-    let mut listen = Running::start(&mut thing.command("listen"));
+    let mut listen = Running::start(&mut command("listen"));
     listen.wait_for_error_line("connected as");
     let calls: Vec<_> = (0..16)
         .map(|n| {
-            let mut command = thing.command("call");
+            let mut call = command("call");
             let body = format!(r#"{{"n":{n}}}"#);
-            command.args(["PUT", "targets/thing:{thing}/states", "-d", &body]);
-            std::thread::spawn(move || assert_eq!(run(&mut command).expect(0).json()["body"], body))
+            call.args(["PUT", "targets/thing:{thing}/states", "-d", &body]);
+            std::thread::spawn(move || assert_eq!(run(&mut call).expect(0).json()["body"], body))
         })
         .collect();
     for call in calls {
         call.join().expect("its own answer");
     }
     // And pushes arrive, which are not confused with anything.
-    run(thing.command("call").args(["DELETE", "targets/thing:{thing}/states", "-d", r#"{"pushed":true}"#])).expect(0);
+    run(command("call").args(["DELETE", "targets/thing:{thing}/states", "-d", r#"{"pushed":true}"#])).expect(0);
     assert_eq!(listen.json_line(), json!({"pushed": true}));
     assert!(listen.lines_so_far().is_empty(), "no answer and no echo was taken for a push");
     assert_eq!(listen.errors(), "");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use thingif::config::Config;
 use thingif::mqtt::{Credentials, LinkErrorKind};
 use thingif::proto::{Action, ConnectError, EventKind, Instant, LinkId, Notice};
+use thingif::topic::TopicFilter;
 
 /// A session that was ready for so long was a good one.
 const GOOD: Duration = Duration::from_secs(5);
@@ -21,6 +22,9 @@ struct Current {
     opened: bool,
     connected: bool,
     username: String,
+    subscribed: Vec<TopicFilter>,
+    /// The default broker was asked for a credential.
+    asked: bool,
 }
 
 impl Current {
@@ -156,12 +160,19 @@ impl Watch {
                 assert!(!pipeline || !self.pipelined_in_vain, "a broker did not bear it, and it is done again");
                 self.connect(now, *link, credentials);
             }
-            Action::Subscribe { link, .. } => assert!(self.on(*link).may_write(), "{action:?} before CONNECT"),
+            Action::Subscribe { link, filter } => {
+                assert!(self.on(*link).may_write(), "{action:?} before CONNECT");
+                let subscribed = &mut self.current.as_mut().expect("a link").subscribed;
+                assert!(!subscribed.contains(filter), "{filter} is subscribed to twice");
+                subscribed.push(filter.clone());
+            }
             Action::Publish { link, call, .. } => {
                 let current = self.on(*link);
                 assert!(current.may_write(), "{action:?} before CONNECT");
                 assert_eq!(call.is_none(), current.anonymous, "a call at the default broker");
                 if current.anonymous {
+                    let current = self.current.as_mut().expect("a link");
+                    assert!(!std::mem::replace(&mut current.asked, true), "it onboards twice over one link");
                     self.check_budget(now);
                 }
             }
@@ -222,7 +233,15 @@ impl Watch {
         self.last = link;
         self.pace(now);
         self.was_connected = false;
-        self.current = Some(Current { id: link, anonymous, opened: false, connected: false, username });
+        self.current = Some(Current {
+            id: link,
+            anonymous,
+            opened: false,
+            connected: false,
+            username,
+            subscribed: Vec::new(),
+            asked: false,
+        });
     }
 
     /// Attempts that fail are paced: so many in a row take several of the longest pauses, however they are drawn.
