@@ -3,19 +3,16 @@
 //! One answering server for all, on a thread of its own; one after the other a raw tokio loop (the limit), rumqttc, this
 //! crate's native transport and Paho. What counts is the ratios within a run.
 
-mod peers {
-    pub(crate) mod answerer;
-    pub(crate) mod link;
-    pub(crate) mod raw;
-    pub(crate) mod report;
-    pub(crate) mod rumqtt;
-}
+mod measure;
+mod peers;
 
 use std::time::Duration;
 
-use peers::answerer::Answerer;
-use peers::report::{Figures, Report};
-use peers::{link, raw, rumqtt};
+use bytes::Bytes;
+use measure::sheet::{Chart, Sheet};
+use measure::slices::Slices;
+use peers::answerer::{Answerer, PAYLOAD};
+use peers::{Load, link, raw, raw_paho, rumqtt};
 use thingif::transport::native::Native;
 use thingif::transport::paho::Paho;
 
@@ -24,26 +21,59 @@ const IN_FLIGHT: [usize; 4] = [1, 16, 64, 256];
 
 /// For each figure; several rounds, in turns, so that a neighbour's noise hits all alike.
 const SLICE: Duration = Duration::from_millis(300);
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
+
+const SERIES: [&str; 5] = ["raw tokio", "rumqttc", "raw paho", "thingif native", "thingif paho"];
 
 fn main() {
-    // `cargo test` runs benches with this flag: once, to see that they work.
-    let quick = std::env::args().any(|argument| argument == "--test");
-    let (slice, rounds) = if quick { (Duration::from_millis(5), 1) } else { (SLICE, ROUNDS) };
+    let (slice, rounds) = if measure::is_whole() { (SLICE, ROUNDS) } else { (Duration::from_millis(5), 1) };
     let answerer = Answerer::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut report = Report::new("transport, 300 bytes each way, QoS 0, loopback TCP");
+    let native = Native::new(thingif::transport::native::Options::default()).expect("usable options");
+    let paho = Paho::new(thingif::transport::paho::Options::default()).expect("usable options");
+    let mut slices = Slices::default();
     for _ in 0..rounds {
         for in_flight in IN_FLIGHT {
-            let address = answerer.address();
-            let mut take = |name: &str, figures: Figures| report.add(name, in_flight, figures);
-            take("raw tokio", runtime.block_on(raw::run(address, in_flight, slice)));
-            take("rumqttc", runtime.block_on(rumqtt::run(address, in_flight, slice)));
-            let native = Native::new(thingif::transport::native::Options::default()).expect("usable options");
-            take("thingif native", runtime.block_on(link::run(&native, address, in_flight, slice)));
-            let paho = Paho::new(thingif::transport::paho::Options::default()).expect("usable options");
-            take("thingif paho", runtime.block_on(link::run(&paho, address, in_flight, slice)));
+            let payload = Bytes::from_static(&[b'x'; PAYLOAD]);
+            let load = Load { address: answerer.address(), payload, in_flight, slice };
+            for series in SERIES {
+                let figures = match series {
+                    "raw tokio" => runtime.block_on(raw::run(&load)),
+                    "rumqttc" => runtime.block_on(rumqtt::run(&load)),
+                    "raw paho" => raw_paho::run(&load),
+                    "thingif native" => runtime.block_on(link::run(&native, &load)),
+                    _ => runtime.block_on(link::run(&paho, &load)),
+                };
+                slices.add(series, in_flight, &figures, None);
+            }
         }
     }
-    report.print("raw tokio");
+    sheet(&slices).publish();
+}
+
+fn sheet(slices: &Slices) -> Sheet {
+    let title = "transport, 300 bytes each way, QoS 0, loopback TCP; ratios to raw tokio";
+    let columns = ["series", "in flight", "messages/s", "ratio", "p50 µs", "ratio", "p99 µs"];
+    let mut sheet = Sheet::new("transport", title, &columns);
+    let mut bars = Vec::new();
+    for row in slices.rows() {
+        let limit = slices.row("raw tokio", row.load);
+        bars.push((format!("{} in flight", row.load), row.series.clone(), row.rate()));
+        sheet.rows.push(vec![
+            row.series.clone(),
+            row.load.to_string(),
+            format!("{:.0}", row.rate()),
+            format!("{:.2}", row.rate_to(limit)),
+            format!("{:.1}", row.p50()),
+            format!("{:.2}", row.p50_to(limit)),
+            format!("{:.1}", row.p99()),
+        ]);
+    }
+    let (native, raw) = (|load| slices.row("thingif native", load), |load| slices.row("raw tokio", load));
+    sheet.at_most("native transport's sequential p50, to raw tokio's", native(1).p50_to(raw(1)), 1.10);
+    let to_paho = native(256).rate_to(slices.row("raw paho", 256));
+    sheet.at_least("native transport's messages/s with 256 in flight, to paho's", to_paho, 5.0);
+    let title = "Messages a second over one connection, 300 bytes each way, QoS 0".to_owned();
+    sheet.charts.push(Chart { name: "transport".to_owned(), title, unit: "messages/s".to_owned(), bars });
+    sheet
 }

@@ -1,17 +1,19 @@
 //! The limit: a loop over a TCP socket that knows what is coming.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::Load;
 use super::answerer::{publish, split};
-use super::report::Figures;
+use crate::measure::slices::Figures;
 
 pub(crate) const TOPIC: &str = "p/device-1/thing-if/apps/a1/targets/thing:th.1/states";
 
-pub(crate) async fn run(address: SocketAddr, in_flight: usize, slice: Duration) -> Figures {
+/// Its payload is as long as the answerer's, whatever `load` says.
+pub(crate) async fn run(load: &Load) -> Figures {
+    let Load { address, in_flight, slice, .. } = *load;
     let mut stream = TcpStream::connect(address).await.expect("the server is there");
     stream.set_nodelay(true).expect("a TCP socket");
     stream.write_all(b"\x10\x11\0\x04MQTT\x04\x02\0\x3C\0\x05ann-1").await.expect("written");

@@ -1,0 +1,51 @@
+//! Paho as its own users have it, without anything of this crate: publish, and a callback.
+
+use std::collections::VecDeque;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use paho_mqtt::{AsyncClient, ConnectOptionsBuilder, CreateOptionsBuilder, Message, PersistenceType, QoS};
+
+use super::Load;
+use super::raw::TOPIC;
+use crate::measure::slices::Figures;
+
+pub(crate) fn run(load: &Load) -> Figures {
+    let options = CreateOptionsBuilder::new()
+        .server_uri(format!("tcp://{}", load.address))
+        .client_id("device-1")
+        .persistence(PersistenceType::None)
+        .finalize();
+    let client = AsyncClient::new(options).expect("valid options");
+    let (heard, hear) = mpsc::channel();
+    client.set_message_callback(move |_, message| {
+        if let Some(message) = message {
+            // Fails only when this slice is over.
+            heard.send(message.payload().len()).ok();
+        }
+    });
+    let options = ConnectOptionsBuilder::new().user_name("u").password("p").finalize();
+    client.connect(options).wait().expect("accepted");
+    assert!(client.is_connected(), "waits for the library's callback to return");
+    // Its delivery tokens are not awaited: that would cost it most of its speed.
+    let publish = || drop(client.publish(Message::new(TOPIC, load.payload.to_vec(), QoS::AtMostOnce)));
+    let mut sent = VecDeque::new();
+    let mut figures = Figures::begin();
+    for _ in 0..load.in_flight {
+        publish();
+        sent.push_back(Instant::now());
+    }
+    while !sent.is_empty() {
+        assert!(hear.recv().expect("connected") > 0);
+        figures.count(sent.pop_front().expect("an answer to something").elapsed());
+        if figures.elapsed() < load.slice {
+            publish();
+            sent.push_back(Instant::now());
+        }
+    }
+    let figures = figures.end();
+    client.disconnect(None).wait().expect("connected");
+    // A client that is dropped while the library's callback runs stands still for ever.
+    assert!(!client.is_connected());
+    figures
+}
