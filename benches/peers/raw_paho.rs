@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use paho_mqtt::{AsyncClient, ConnectOptionsBuilder, CreateOptionsBuilder, Message, PersistenceType, QoS};
 
@@ -10,10 +10,14 @@ use super::Load;
 use super::raw::TOPIC;
 use crate::measure::slices::Figures;
 
+/// For an answer that will not come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 pub(crate) fn run(load: &Load) -> Figures {
     let options = CreateOptionsBuilder::new()
         .server_uri(format!("tcp://{}", load.address))
         .client_id("device-1")
+        .max_buffered_messages(10_000) // the default is 100, beyond which it refuses
         .persistence(PersistenceType::None)
         .finalize();
     let client = AsyncClient::new(options).expect("valid options");
@@ -28,7 +32,10 @@ pub(crate) fn run(load: &Load) -> Figures {
     client.connect(options).wait().expect("accepted");
     assert!(client.is_connected(), "waits for the library's callback to return");
     // Its delivery tokens are not awaited: that would cost it most of its speed.
-    let publish = || drop(client.publish(Message::new(TOPIC, load.payload.to_vec(), QoS::AtMostOnce)));
+    let publish = || {
+        let message = Message::new(TOPIC, load.payload.to_vec(), QoS::AtMostOnce);
+        drop(client.try_publish(message).expect("room"));
+    };
     let mut sent = VecDeque::new();
     let mut figures = Figures::begin();
     for _ in 0..load.in_flight {
@@ -36,7 +43,7 @@ pub(crate) fn run(load: &Load) -> Figures {
         sent.push_back(Instant::now());
     }
     while !sent.is_empty() {
-        assert!(hear.recv().expect("connected") > 0);
+        assert!(hear.recv_timeout(PATIENCE).expect("an answer") > 0);
         figures.count(sent.pop_front().expect("an answer to something").elapsed());
         if figures.elapsed() < load.slice {
             publish();

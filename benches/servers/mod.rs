@@ -4,5 +4,7 @@
 pub(crate) mod fixed;
 pub(crate) mod fleet;
 pub(crate) mod mosquitto;
+pub(crate) mod onboarder;
 pub(crate) mod responder;
+pub(crate) mod slow_road;
 pub(crate) mod world;
