@@ -58,8 +58,10 @@ fn main() {
         return match role[0].as_str() {
             "fleet" => current_thread().block_on(fleet::run(&role[1..])),
             kind => {
-                let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-                runtime.block_on(world::serve(kind == "cloud"));
+                // The time of a thread that has ended would be lost.
+                let mut runtime = tokio::runtime::Builder::new_multi_thread();
+                let runtime = runtime.thread_keep_alive(Duration::from_secs(3_600)).enable_all().build();
+                runtime.expect("a runtime").block_on(world::serve(kind == "cloud"));
             }
         };
     }

@@ -159,6 +159,11 @@ impl Session {
         true
     }
 
+    /// The connection's task runs, and will look at what was left before it rests: it need not be woken until then.
+    pub(super) fn stay_awake(&self) {
+        self.outbox().waker = None;
+    }
+
     /// Has the connection look at what was left.
     pub(super) fn wake(&self) {
         wake(self.outbox());
