@@ -52,6 +52,8 @@ pub mod replay;
 mod admin;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
+pub mod doctor;
 
 /// The README's example, compiled with the documentation's.
 #[cfg(all(doctest, feature = "paho"))]

@@ -64,7 +64,8 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ),
     // Whoever grades both ends shares no judgement with either.
     ("conformance", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "capture"]),
-    ("doctor", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "transport", "client"]),
+    // Its own WebSocket's log of frames is kept from being written.
+    ("doctor", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "quiet", "transport", "client"]),
     // Floor 5. What operators see of a service that runs.
     ("admin", &["ids", "secret", "thing_if", "edge", "cloud"]),
     (
