@@ -20,6 +20,7 @@ mod credential_vault;
 mod decode;
 mod decode_capture;
 mod demo;
+mod doctor;
 mod duration_arg;
 mod encode;
 mod exec;
@@ -107,6 +108,7 @@ enum Verb {
     Decode(decode::Decode),
     Record(record::Record),
     Replay(replay::Replay),
+    Doctor(Box<doctor::Doctor>),
 }
 
 /// Reads the command line, does what it says, and gives the exit status.
@@ -134,6 +136,7 @@ pub fn main() -> ExitCode {
         Verb::Decode(verb) => verb.run(),
         Verb::Record(verb) => wait_for(verb.run()),
         Verb::Replay(verb) => wait_for(verb.run()),
+        Verb::Doctor(verb) => wait_for(verb.run()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

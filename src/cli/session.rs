@@ -18,8 +18,8 @@ use crate::transport::Transport;
 use crate::transport::paho::{self, Paho};
 use crate::transport::record::Record;
 
-/// The transport, with the files and the danger that the command line and the credential name.
-pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Box<dyn Transport>, Failure> {
+/// The files, the proxy and the danger that the command line and the credential name.
+pub(crate) fn transport_options(route: &Route, args: &RouteArgs) -> Result<paho::Options, Failure> {
     let mut options = paho::Options::default();
     options.tls.ca_file.clone_from(&route.ca);
     options.tls.client_cert_file.clone_from(&route.cert);
@@ -29,7 +29,12 @@ pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Box<dyn Trans
         eprintln!("thingif: DANGER: certificates are not checked; anybody on the way can read and change everything");
     }
     options.proxy = route.proxy.as_ref().map(|proxy| args.login(proxy)).transpose()?;
-    let paho = Paho::new(options).map_err(|error| Failure::from(&error))?;
+    Ok(options)
+}
+
+/// The transport with its [options](transport_options).
+pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Box<dyn Transport>, Failure> {
+    let paho = Paho::new(transport_options(route, args)?).map_err(|error| Failure::from(&error))?;
     Ok(match &args.record {
         None => Box::new(paho),
         Some(file) => Box::new(Record::new(paho, CaptureOptions::of_a_verb().create(file)?)),
@@ -41,6 +46,11 @@ pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Box<dyn Trans
 /// The secrets for another onboarding are read from where the first one had them, if they are still there. Without them a
 /// credential that is no longer accepted ends in a refused login, which says to onboard again.
 pub(crate) fn resume(onboarded: &Onboarded, connect_timeout: Option<Duration>) -> Result<Config, Failure> {
+    Ok(onboard_again(onboarded, connect_timeout)?.with_resume(onboarded.credential.clone()))
+}
+
+/// As [`resume`], without the credential itself.
+pub(crate) fn onboard_again(onboarded: &Onboarded, connect_timeout: Option<Duration>) -> Result<Config, Failure> {
     let secret = |what, path: &Option<std::path::PathBuf>| {
         path.as_deref()
             .and_then(|path: &Path| secret_input::read(what, path).ok())
@@ -59,10 +69,7 @@ pub(crate) fn resume(onboarded: &Onboarded, connect_timeout: Option<Duration>) -
         }
         None => config,
     };
-    Ok(config
-        .with_assigned_scheme(settings.scheme)
-        .with_response_filter(settings.response_filter)
-        .with_resume(credential.clone()))
+    Ok(config.with_assigned_scheme(settings.scheme).with_response_filter(settings.response_filter))
 }
 
 /// What a verb that stays connected begins with: the stored credential, else the thing that the flags name, which is

@@ -34,6 +34,8 @@ pub(super) struct Examiner<'a> {
     unsaid: Option<Finding>,
     readings: Vec<Reading>,
     clock_doubt: Option<String>,
+    /// Where the assigned broker is, when that is known.
+    assigned: Option<Endpoint>,
 }
 
 impl<'a> Examiner<'a> {
@@ -53,6 +55,7 @@ impl<'a> Examiner<'a> {
             unsaid: None,
             readings: Vec::new(),
             clock_doubt: None,
+            assigned: None,
         }
     }
 
@@ -140,6 +143,7 @@ impl<'a> Examiner<'a> {
                 )
                 .await;
         };
+        self.assigned = Some(endpoint.clone());
         let mut link = self.reach(Broker::Assigned, &endpoint).await?;
         if let Some(held) = &self.options.held {
             let why = format!("{} holds the thing's connection, and a second one would end it", held.holder);
@@ -354,7 +358,12 @@ impl<'a> Examiner<'a> {
             verdict = Verdict::Warning;
             said.push_str(" (the credential works without, until it has to be renewed)");
         }
-        let probe = Probe { step, broker, took, verdict, said, remedy };
+        let endpoint = match broker {
+            Some(Broker::Default) => Some(self.config.broker().clone()),
+            Some(Broker::Assigned) => self.assigned.clone(),
+            None => None,
+        };
+        let probe = Probe { step, broker, endpoint, took, verdict, said, remedy };
         (self.tell)(Progress::Ended(probe.clone()));
         self.probes.push(probe);
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::mqtt::Endpoint;
+
 /// Which of the two brokers a probe is about. (`wire` §1)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Broker {
@@ -129,6 +131,8 @@ pub struct Probe {
     pub step: Step,
     /// Where; the clock is nobody's.
     pub broker: Option<Broker>,
+    /// That broker's address, as far as it is known.
+    pub endpoint: Option<Endpoint>,
     /// How long it took.
     pub took: Duration,
     /// What it came to.
