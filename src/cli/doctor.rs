@@ -88,11 +88,13 @@ impl Doctor {
         let file = self.credentials.path()?;
         let Patient { config, settings, is_stored } = self.patient(&file)?;
         let transport = session::transport_options(&settings.route, &self.route)?;
-        let mut options = doctor::Options::default();
-        options.tls = transport.tls;
-        options.proxy = transport.proxy;
-        options.watch = self.watch;
-        options.disruptive = self.disruptive;
+        let mut options = doctor::Options {
+            tls: transport.tls,
+            proxy: transport.proxy,
+            watch: self.watch,
+            disruptive: self.disruptive,
+            held: None,
+        };
         let mut lock = None;
         if is_stored || self.store {
             (lock, options.held) = self.lock(&file).await?;
@@ -118,7 +120,9 @@ impl Doctor {
             Some(probe) => {
                 let place = probe.broker.map(|broker| format!(" at the {broker}")).unwrap_or_default();
                 let failure = Failure::new(exit(probe.verdict), format_args!("{}{place}: {}", probe.step, probe.said));
-                Err(probe.remedy.iter().fold(failure, |failure, remedy| failure.advise(remedy)))
+                // A person has read the remedy beside the probe.
+                let remedy = probe.remedy.iter().filter(|_| self.json);
+                Err(remedy.fold(failure, |failure, remedy| failure.advise(remedy)))
             }
         }
     }

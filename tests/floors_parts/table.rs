@@ -159,8 +159,10 @@ pub(crate) const CRATE_HOMES: &[(&str, &str)] = &[
 /// by the edge, which serves them; `transport` needs their limits, and `cloud` sees the version of MQTT in a login. `capture` reads
 /// them out of recorded bytes, and `replay` plays both ends, independent of either.
 pub(crate) const INNER_MODULES: &[(&str, &[&str])] = &[
-    ("mqtt::packet", &["mqtt", "capture", "transport", "edge", "cloud", "replay"]),
-    ("transport::paho", &["transport", "cli"]),
+    // `doctor` goes a client's way by itself, at a finer grain than a transport tells of.
+    ("mqtt::packet", &["mqtt", "capture", "transport", "edge", "cloud", "replay", "doctor"]),
+    // `doctor` takes its settings, so that what it probes is what is used.
+    ("transport::paho", &["transport", "cli", "doctor"]),
 ];
 
 /// A text that only an encoder or decoder of MQTT packets has, and the module that is one.
