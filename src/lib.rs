@@ -49,6 +49,9 @@ pub mod cloud;
 pub mod replay;
 
 #[cfg(feature = "cli")]
+pub mod conformance;
+
+#[cfg(feature = "cli")]
 mod admin;
 #[cfg(feature = "cli")]
 pub mod cli;

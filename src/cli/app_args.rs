@@ -34,6 +34,11 @@ impl FromStr for AppArg {
 }
 
 impl AppArg {
+    /// The key that was given with the id.
+    pub(crate) fn own_key(&self) -> Option<Secret<String>> {
+        self.key.clone()
+    }
+
     /// The key: what was given with the id, else the file, else the environment.
     pub(crate) fn key(&self, file: Option<&Path>) -> Result<Secret<String>, Failure> {
         if let Some(key) = &self.key {

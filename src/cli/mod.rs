@@ -14,6 +14,7 @@ mod bridge;
 mod call;
 mod call_failure;
 mod config_file;
+mod conformance;
 mod connection_lock;
 mod credential_file;
 mod credential_vault;
@@ -109,6 +110,7 @@ enum Verb {
     Record(record::Record),
     Replay(replay::Replay),
     Doctor(Box<doctor::Doctor>),
+    Conformance(conformance::Conformance),
 }
 
 /// Reads the command line, does what it says, and gives the exit status.
@@ -137,6 +139,7 @@ pub fn main() -> ExitCode {
         Verb::Record(verb) => wait_for(verb.run()),
         Verb::Replay(verb) => wait_for(verb.run()),
         Verb::Doctor(verb) => wait_for(verb.run()),
+        Verb::Conformance(verb) => wait_for(verb.run(cli.verbose > 0)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

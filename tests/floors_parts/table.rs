@@ -157,10 +157,10 @@ pub(crate) const CRATE_HOMES: &[(&str, &str)] = &[
 
 /// Modules inside a top-level module that only some may name: MQTT packets are read and written in one place and used
 /// by the edge, which serves them; `transport` needs their limits, and `cloud` sees the version of MQTT in a login. `capture` reads
-/// them out of recorded bytes, and `replay` plays both ends, independent of either.
+/// them out of recorded bytes, and `replay` and `conformance` play both ends, independent of either.
 pub(crate) const INNER_MODULES: &[(&str, &[&str])] = &[
     // `doctor` goes a client's way by itself, at a finer grain than a transport tells of.
-    ("mqtt::packet", &["mqtt", "capture", "transport", "edge", "cloud", "replay", "doctor"]),
+    ("mqtt::packet", &["mqtt", "capture", "transport", "edge", "cloud", "replay", "conformance", "doctor"]),
     // `doctor` takes its settings, so that what it probes is what is used.
     ("transport::paho", &["transport", "cli", "doctor"]),
 ];
