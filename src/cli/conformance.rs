@@ -81,6 +81,9 @@ struct Server {
     /// Another application, for the scenarios in which one must not see the other.
     #[arg(long, value_name = "ID:KEY", value_parser = Unquoted::<AppArg>::default())]
     second_app: Option<AppArg>,
+    /// Skip the scenarios that need this: own-commands, of a thing to itself; may be repeated.
+    #[arg(long, value_name = "NEED")]
+    without: Vec<String>,
     /// Scenarios at once.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
@@ -106,7 +109,7 @@ struct Usual {
     /// Write the results as JUnit's XML.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// One JSON object a line, for programs.
+    /// One JSON object a line, each as soon as its scenario has ended, for programs.
     #[arg(long)]
     json: bool,
 }
@@ -155,8 +158,17 @@ impl Client {
             );
         }
         let progress = progress(scenarios.scenarios.len());
-        let outcomes = run.grade(listener, scenarios, |outcome| step(&progress, outcome)).await;
+        let mut told = Ok(());
+        let tell = |outcome: &Outcome| {
+            step(&progress, outcome);
+            if self.exec.is_none() {
+                eprintln!("{}: {}", outcome.scenario, word(&outcome.verdict));
+            }
+            self.usual.tell(outcome, &mut told);
+        };
+        let outcomes = run.grade(listener, scenarios, tell).await;
         progress.finish_and_clear();
+        told?;
         self.usual.report(End::Client, &outcomes.map_err(Failure::other)?)
     }
 }
@@ -183,11 +195,18 @@ impl Server {
             )),
             None => None,
         };
+        run.without.clone_from(&self.without);
         run.jobs = self.jobs.into();
         run.patience = self.usual.patience;
         let progress = progress(scenarios.scenarios.len());
-        let outcomes = run.grade(scenarios, |outcome| step(&progress, outcome)).await;
+        let mut told = Ok(());
+        let tell = |outcome: &Outcome| {
+            step(&progress, outcome);
+            self.usual.tell(outcome, &mut told);
+        };
+        let outcomes = run.grade(scenarios, tell).await;
         progress.finish_and_clear();
+        told?;
         self.usual.report(End::Server, &outcomes.map_err(Failure::other)?)
     }
 }
@@ -246,13 +265,18 @@ impl Usual {
         Ok(None)
     }
 
+    /// With --json each outcome is a line as soon as it is there. The first failure to write is kept.
+    fn tell(&self, outcome: &Outcome, told: &mut Result<(), Failure>) {
+        if self.json && told.is_ok() {
+            *told = output::json_line(outcome);
+        }
+    }
+
     fn report(&self, end: End, outcomes: &[Outcome]) -> Result<(), Failure> {
         if let Some(file) = &self.junit {
             write_junit(file, end, outcomes)?;
         }
-        if self.json {
-            outcomes.iter().try_for_each(output::json_line)?;
-        } else {
+        if !self.json {
             output::line(&results(outcomes).to_string())?;
             for outcome in outcomes {
                 if let Verdict::Failed(failure) = &outcome.verdict {
@@ -268,6 +292,14 @@ impl Usual {
             0 => Ok(()),
             failed => Err(Failure::other(format_args!("{failed} of {} scenarios failed", outcomes.len()))),
         }
+    }
+}
+
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "passed",
+        Verdict::Failed(_) => "failed",
+        Verdict::Skipped { .. } => "skipped",
     }
 }
 

@@ -176,7 +176,11 @@ pub(super) fn bytes(value: &Value) -> Result<Vec<u8>, String> {
             let from = Members(members);
             match (from.text("hex"), from.text("repeat")) {
                 (Some(hex), None) => unhex(hex).ok_or_else(|| format!("{hex:?} is not hexadecimal")),
-                (None, Some(text)) => Ok(text.repeat(from.number("times").unwrap_or(1).into()).into_bytes()),
+                (None, Some(text)) => {
+                    let times =
+                        members.get("times").and_then(Value::as_u64).and_then(|times| usize::try_from(times).ok());
+                    Ok(text.repeat(times.ok_or("repeat needs times")?).into_bytes())
+                }
                 _ => Err(String::from("bytes are a text, hex, repeat and times, or a list of these")),
             }
         }

@@ -113,7 +113,12 @@ impl Player<'_> {
                 Ok(())
             }
             Action::Open(open) => {
-                self.stage.open(&open.name).await.map_err(|came| Fault { expected: String::from("a connection"), came })
+                let place = match (&open.host, &open.port) {
+                    (Some(host), Some(port)) => Some((self.stage.values.text(host)?, self.stage.values.resolve(port)?)),
+                    _ => None,
+                };
+                let opened = self.stage.open(&open.name, place).await;
+                opened.map_err(|came| Fault { expected: String::from("a connection"), came })
             }
             Action::Habits(habits) => {
                 let onboard = habits.onboard.as_ref().map(|body| self.stage.values.resolve(body)).transpose()?;

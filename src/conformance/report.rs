@@ -10,7 +10,6 @@ use super::scenario::End;
 /// How a scenario ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "verdict")]
-#[non_exhaustive]
 pub enum Verdict {
     /// Everything that was promised was seen.
     Passed,

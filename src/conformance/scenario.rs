@@ -268,6 +268,10 @@ pub struct Open {
     /// The name of the connection.
     #[serde(rename = "as")]
     pub name: String,
+    /// Where, if not at the default broker.
+    pub host: Option<String>,
+    /// Its port.
+    pub port: Option<Value>,
 }
 
 /// See [`Action::Call`].

@@ -29,6 +29,8 @@ pub struct ServerRun {
     pub app: App,
     /// Another one, for what one must not see of the other.
     pub second_app: Option<App>,
+    /// What scenarios may need and this service does not have; those are skipped.
+    pub without: Vec<String>,
     /// Things are named so, and a number; new ones for each run.
     pub prefix: String,
     /// Scenarios at once.
@@ -40,7 +42,7 @@ pub struct ServerRun {
 impl ServerRun {
     /// With the bounds that are usual.
     pub fn new(broker: SocketAddr, app: App, prefix: String) -> Self {
-        Self { broker, app, second_app: None, prefix, jobs: 8, patience: 1.0 }
+        Self { broker, app, second_app: None, without: Vec::new(), prefix, jobs: 8, patience: 1.0 }
     }
 
     /// Plays `scenarios` and tells each outcome when it is there; the result has them in the scenarios' own order.
@@ -69,8 +71,11 @@ impl ServerRun {
 
     async fn outcome(&self, number: usize, all: &Scenarios) -> Outcome {
         let (scenario, began) = (&all.scenarios[number], Instant::now());
-        let verdict = if scenario.needs.iter().any(|need| need == "second-app") && self.second_app.is_none() {
-            Verdict::Skipped { because: String::from("it needs a second application") }
+        let is_missing = |need: &&String| {
+            self.without.contains(need) || (need.as_str() == "second-app" && self.second_app.is_none())
+        };
+        let verdict = if let Some(need) = scenario.needs.iter().find(is_missing) {
+            Verdict::Skipped { because: format!("it needs {need}") }
         } else {
             match self.play(number, scenario, all).await {
                 Ok(()) => Verdict::Passed,

@@ -127,15 +127,22 @@ impl Stage {
         self.tell.clone()
     }
 
-    /// Opens a connection to the service.
-    pub(super) async fn open(&mut self, name: &str) -> Result<(), String> {
+    /// Opens a connection to the service: to its default broker, or to a host and port that it named.
+    pub(super) async fn open(&mut self, name: &str, place: Option<(String, Value)>) -> Result<(), String> {
         let service = self.service.ok_or("connections are opened when a service is graded")?;
-        let connect = TcpStream::connect(service);
+        let connect = async {
+            match place {
+                None => TcpStream::connect(service).await,
+                Some((host, port)) => {
+                    let port = port.as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
+                    TcpStream::connect((host, port)).await
+                }
+            }
+        };
         let stream = tokio::time::timeout(self.window(10.0), connect).await;
-        let stream = stream.map_err(|_| format!("no connection to {service} in time"))?;
-        let number = self.add(stream.map_err(|error| format!("no connection to {service}: {error}"))?);
-        self.names.insert(name.to_owned(), number);
-        self.current = Some(number);
+        let stream = stream.map_err(|_| String::from("no connection in time"))?;
+        let number = self.add(stream.map_err(|error| format!("no connection: {error}"))?);
+        self.name(name, number);
         Ok(())
     }
 
