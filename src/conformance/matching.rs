@@ -46,7 +46,7 @@ impl fmt::Display for Cut<'_> {
 ///
 /// # Errors
 /// The first [`Mismatch`].
-pub fn matches(expected: &Value, came: Option<&Value>) -> Result<(), Mismatch> {
+pub fn matches(expected: &Value, came: Option<&Value>) -> Result<(), Box<Mismatch>> {
     compare("", expected, came)
 }
 
@@ -54,12 +54,12 @@ pub fn matches(expected: &Value, came: Option<&Value>) -> Result<(), Mismatch> {
 ///
 /// # Errors
 /// The first [`Mismatch`].
-pub fn matches_all(expected: &Map<String, Value>, came: &Value) -> Result<(), Mismatch> {
+pub fn matches_all(expected: &Map<String, Value>, came: &Value) -> Result<(), Box<Mismatch>> {
     members("", expected, came)
 }
 
-fn compare(path: &str, expected: &Value, came: Option<&Value>) -> Result<(), Mismatch> {
-    let mismatch = || Mismatch { path: path.to_owned(), expected: expected.clone(), came: came.cloned() };
+fn compare(path: &str, expected: &Value, came: Option<&Value>) -> Result<(), Box<Mismatch>> {
+    let mismatch = || Box::new(Mismatch { path: path.to_owned(), expected: expected.clone(), came: came.cloned() });
     if let Some((rule, operand)) = as_rule(expected) {
         return if holds(rule, operand, came) { Ok(()) } else { Err(mismatch()) };
     }
@@ -76,7 +76,7 @@ fn compare(path: &str, expected: &Value, came: Option<&Value>) -> Result<(), Mis
     }
 }
 
-fn members(path: &str, expected: &Map<String, Value>, came: &Value) -> Result<(), Mismatch> {
+fn members(path: &str, expected: &Map<String, Value>, came: &Value) -> Result<(), Box<Mismatch>> {
     expected.iter().try_for_each(|(name, expected)| compare(&below(path, name), expected, came.get(name)))
 }
 
