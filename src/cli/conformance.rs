@@ -21,6 +21,9 @@ use crate::mqtt::{Endpoint, Scheme};
 /// What is graded, scenario by scenario, is in files that any language can read; their format, and what a client must do to
 /// be graded, is in the documentation (thingif::conformance::format). The exit status is 1 when a scenario failed.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thingif conformance client --exec ./device --junit report.xml
+  thingif conformance server --broker mqtt://127.0.0.1 --app demo:k1")]
 pub(crate) struct Conformance {
     #[command(subcommand)]
     end: Graded,
