@@ -32,7 +32,7 @@ fn offset(reading: Reading) -> (bool, Duration) {
     let latest = reading.theirs + Duration::from_secs(1);
     match (reading.sent.duration_since(latest), reading.theirs.duration_since(reading.heard)) {
         (Ok(ahead), _) => (true, ahead),
-        (_, Ok(behind)) => (false, behind),
+        (_, Ok(behind)) if !behind.is_zero() => (false, behind),
         _ => (true, Duration::ZERO),
     }
 }
