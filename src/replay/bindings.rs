@@ -227,7 +227,10 @@ mod tests {
             let mut changed = now.clone().into_bytes();
             changed[at] ^= 1;
             let found = bindings.compare(ANSWER.as_bytes(), &changed).expect_err("a byte differs");
-            assert!(found.offset <= at, "{found:?} for {at} of {now}");
+            // A quote that is missing lets a value swallow what follows; then the difference is told behind it.
+            let swallowed = variables(&changed).into_iter().find(|variable| variable.place.contains(&at));
+            let latest = swallowed.map_or(at, |variable| variable.place.end);
+            assert!(found.offset <= latest, "{found:?} for {at} of {now}");
         }
     }
 
