@@ -13,6 +13,8 @@ mod backup;
 mod bridge;
 mod call;
 mod call_failure;
+mod command_line;
+mod completions;
 mod config_file;
 mod conformance;
 mod connection_lock;
@@ -36,6 +38,7 @@ mod local_ca;
 mod local_socket;
 mod logging;
 mod login_file;
+mod man;
 mod message;
 mod narrator;
 mod onboard;
@@ -54,6 +57,7 @@ mod server;
 mod server_tls;
 mod service;
 mod session;
+mod settings;
 mod signals;
 mod table;
 mod tap;
@@ -63,9 +67,10 @@ mod thing_send;
 mod tls_probe;
 mod user;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use exit::Failure;
 
@@ -80,12 +85,21 @@ const MAX_INPUT: u64 = 16 * 1024 * 1024;
     max_term_width = 100,
     after_help = "Exit statuses follow curl: 0 done, 2 usage, \
     6 name not resolved, 7 cannot connect, 22 status >= 400 with --fail, 28 timed out, 35 TLS, 60 certificate, \
-    67 login refused, 1 anything else.\nLogs: -v, or THINGIF_LOG in the syntax of RUST_LOG, such as thingif::edge=debug."
+    67 login refused, 1 anything else.\n\n\
+    Settings: a flag goes before its variable, a variable before the file of --config, and that before the default. The variable \
+    of --some-flag is THINGIF_SOME_FLAG; [env: …] says which flags have one. An empty one counts as not set; of a flag that \
+    may be repeated it is one value. Secrets alone are in THINGIF_APP_KEY, THINGIF_PASSWORD, THINGIF_ADMIN_PASSWORD and \
+    THINGIF_PROXY_PASSWORD, or in files.\n\n\
+    Logs: -v, or THINGIF_LOG in the syntax of RUST_LOG, such as thingif::edge=debug."
 )]
 struct Cli {
     /// Say on standard error what happens; twice for every step.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
+    /// Settings from a TOML file: a table for each verb, in it its flags by their names, without the dashes.
+    #[arg(long, global = true, value_name = "FILE")]
+    #[allow(dead_code, reason = "read before the other flags are")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -111,6 +125,8 @@ enum Verb {
     Replay(replay::Replay),
     Doctor(Box<doctor::Doctor>),
     Conformance(conformance::Conformance),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Reads the command line, does what it says, and gives the exit status.
@@ -140,6 +156,8 @@ pub fn main() -> ExitCode {
         Verb::Replay(verb) => wait_for(verb.run()),
         Verb::Doctor(verb) => wait_for(verb.run()),
         Verb::Conformance(verb) => wait_for(verb.run(cli.verbose > 0)),
+        Verb::Completions(verb) => verb.run(),
+        Verb::Man(verb) => verb.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -147,17 +165,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The command line, and with it the file of settings that it names.
+/// The command line, completed by the environment and the file of settings.
 fn parse() -> Result<Cli, Failure> {
-    let arguments: Vec<_> = std::env::args_os().collect();
-    let Some((completed, file)) = config_file::complete(&Cli::command(), &arguments)? else {
-        return Ok(Cli::parse_from(arguments));
-    };
-    Cli::try_parse_from(completed).map_err(|error| {
-        let said = error.to_string();
-        let said = said.trim_start_matches("error: ").trim_end();
-        Failure::usage(said).advise(format_args!("The settings in {} count as flags.", file.display()))
-    })
+    let matches = command_line::read(Cli::command(), std::env::args_os().collect())?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.exit())
 }
 
 /// Runs a verb that does more than one thing at once.

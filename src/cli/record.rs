@@ -39,19 +39,19 @@ pub(crate) struct Record {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Wait for devices here.
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "broker", required_unless_present = "from_pcap")]
+    #[arg(long, value_name = "ADDRESS:PORT", required_unless_present = "from_pcap")]
     listen: Option<ListenAddress>,
     /// The broker: mqtt:// or mqtts://, HOST, and :PORT where it is not 1883 or 8883.
-    #[arg(long, value_name = "URL", requires = "listen", env = "THINGIF_BROKER")]
+    #[arg(long, value_name = "URL", required_unless_present = "from_pcap", conflicts_with = "from_pcap")]
     broker: Option<Endpoint>,
     /// Speak TLS with devices: the certificate and its chain (PEM).
-    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "listen"])]
+    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "from_pcap")]
     tls_cert: Option<PathBuf>,
     /// The key of --tls-cert (PEM).
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE", requires = "tls_cert", conflicts_with = "from_pcap")]
     tls_key: Option<PathBuf>,
     /// Trust the authorities in this PEM file at the broker, instead of the system's.
-    #[arg(long, value_name = "FILE", requires = "listen")]
+    #[arg(long, value_name = "FILE", conflicts_with = "from_pcap")]
     ca: Option<PathBuf>,
     /// Read the packets of this .pcap or .pcapng file; standard input if it is -.
     #[arg(long, value_name = "FILE", conflicts_with = "listen")]
