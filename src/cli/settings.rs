@@ -12,8 +12,11 @@ const OF_ONE_RUN: &[(&str, &[&str])] = &[
     ("app create", &["name"]),
     ("backup", &["to"]),
     ("call", &["data", "fail", "include", "record"]),
+    ("conformance client", &["exec", "junit", "list", "listen", "scenario"]),
+    ("conformance server", &["junit", "list", "scenario", "without"]),
     ("decode", &["secrets", "topic"]),
     ("demo", &["over"]),
+    ("doctor", &["disruptive", "onboard", "store"]),
     ("encode", &["data", "from"]),
     ("listen", &["record"]),
     ("man", &["out"]),
@@ -35,7 +38,7 @@ pub(crate) fn is_in_files(flag: &Arg) -> bool {
     // Trusting anybody is said each time.
     let is_said_each_time =
         matches!(flag.get_long(), None | Some("help" | "version" | "danger-accept-any-certificate"));
-    !is_said_each_time && !flag.is_global_set() && !flag.is_exclusive_set()
+    !is_said_each_time && !flag.is_global_set() && !flag.is_exclusive_set() && !flag.is_hide_set()
 }
 
 /// Whether the environment may say it. `verb` is the path of verbs, such as `app create`.
