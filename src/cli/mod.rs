@@ -200,27 +200,53 @@ mod tests {
             let name = verb.get_name();
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("Examples:\n  "), "{name} has no examples");
-            let lines = help.replace("\\\n", " ");
-            let examples: Vec<_> = lines.lines().filter_map(|line| line.split_once("thingif ")).collect();
-            assert!(examples.iter().any(|(_, rest)| rest.starts_with(name)), "{name}: {help}");
-            for (_, example) in examples {
-                // What stands behind a pipe or a comment is something else's.
-                let own = example.split(['|', '#']).next().unwrap_or_default();
-                let mut words = own.split_whitespace();
-                let mut command =
-                    program.find_subcommand(words.next().unwrap_or_default()).unwrap_or_else(|| panic!("{example}"));
-                for word in words {
-                    match word.strip_prefix("--") {
-                        Some(flag) => {
-                            let known = command
-                                .get_arguments()
-                                .chain(program.get_arguments())
-                                .any(|argument| argument.get_long() == Some(flag));
-                            assert!(known, "{name}: --{flag} in {example}");
-                        }
-                        None => command = command.find_subcommand(word).unwrap_or(command),
-                    }
+            let examples = examples_in(&help);
+            assert!(examples.iter().any(|example| example.starts_with(name)), "{name}: {help}");
+            examples.iter().for_each(|example| check(&program, example));
+        }
+    }
+
+    #[test]
+    fn the_manual_names_only_what_is_there() {
+        let program = Cli::command();
+        let mut seen = 0;
+        for chapter in [
+            include_str!("../manual/bridging.md"),
+            include_str!("../manual/capturing.md"),
+            include_str!("../manual/conformance.md"),
+            include_str!("../manual/device.md"),
+            include_str!("../manual/server.md"),
+            include_str!("../manual/shell.md"),
+        ] {
+            let lines: Vec<_> = chapter.lines().filter(|line| line.starts_with("thingif ")).collect();
+            seen += lines.len();
+            lines.iter().for_each(|line| check(&program, line.trim_start_matches("thingif ")));
+        }
+        assert!(seen >= 20, "{seen}");
+    }
+
+    /// What stands behind `thingif` in each line of `text`.
+    fn examples_in(text: &str) -> Vec<String> {
+        let lines = text.replace("\\\n", " ");
+        lines.lines().filter_map(|line| line.split_once("thingif ")).map(|(_, example)| example.to_owned()).collect()
+    }
+
+    fn check(program: &clap::Command, example: &str) {
+        // What stands behind a pipe or a comment is something else's.
+        let own = example.split(['|', '#']).next().unwrap_or_default();
+        let mut words = own.split_whitespace();
+        let mut command =
+            program.find_subcommand(words.next().unwrap_or_default()).unwrap_or_else(|| panic!("{example}"));
+        for word in words {
+            match word.strip_prefix("--") {
+                Some(flag) => {
+                    let known = command
+                        .get_arguments()
+                        .chain(program.get_arguments())
+                        .any(|argument| argument.get_long() == Some(flag));
+                    assert!(known, "--{flag} in {example}");
                 }
+                None => command = command.find_subcommand(word).unwrap_or(command),
             }
         }
     }

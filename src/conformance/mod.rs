@@ -2,7 +2,7 @@
 //!
 //! [`ClientRun`] plays the service, with scripted misbehaviour, and grades what a client does; [`ServerRun`] plays devices
 //! and grades what a service does. Both share floor 0 with what they may be grading, and no judgement: there is no `client`,
-//! `proto` or `edge` here. The scenarios are in `proto-samples/scenarios`; [`format`] is their specification, and says what
+//! `proto` or `edge` here. The scenarios are in `proto-samples/scenarios`; [`format`](mod@format) is their specification, and says what
 //! a client must do to be graded.
 //!
 //! ```

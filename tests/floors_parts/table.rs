@@ -7,6 +7,8 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("ids", &[]),
     ("secret", &[]),
     ("wire", &[]),
+    // Pages of the documentation.
+    ("manual", &[]),
     ("topic", &["ids", "secret"]),
     ("mqtt", &["ids", "secret", "topic"]),
     ("frame", &["ids", "topic"]),
