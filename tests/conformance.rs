@@ -5,6 +5,7 @@
 mod program;
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -131,6 +132,48 @@ fn said_of(outcomes: &[Value], fault: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn a_client_that_does_nothing_passes_nothing() {
+    let done = grade_client("true", &["--jobs", "128"]);
+    let outcomes = done.json_lines();
+    assert_eq!(with_verdict(&outcomes, "failed").len(), outcomes.len(), "{}", String::from_utf8_lossy(&done.stdout));
+    assert!(outcomes.len() >= 60, "{}", outcomes.len());
+    done.expect(1);
+}
+
+#[test]
+fn a_client_that_crashes_fails_although_every_step_passes() {
+    // The scenario waits for longer than that after the client's login, for what must not come.
+    let exec = format!("'{}' & sleep 1; kill -SEGV $$", our_client().display());
+    let done = grade_client(&exec, &["--scenario", "connack-5-at-the-default-broker"]);
+    let outcomes = done.json_lines();
+    assert_eq!((&outcomes[0]["verdict"], &outcomes[0]["step"]), (&"failed".into(), &"end".into()), "{outcomes:#?}");
+    assert!(outcomes[0]["came"].as_str().expect("text").contains("signal 11"), "{outcomes:#?}");
+    done.expect(1);
+}
+
+#[test]
+fn a_service_that_answers_everything_alike_fails() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let broker = format!("mqtt://{}", listener.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let (mut stream, mut buf) = (stream, [0; 4096]);
+                while stream.read(&mut buf).is_ok_and(|read| read > 0) && stream.write_all(&[0x20, 2, 0, 0]).is_ok() {}
+            });
+        }
+    });
+    // Nothing that is waited for comes later.
+    let flags = ["--app", "a:b", "--second-app", "c:d", "--jobs", "128", "--patience", "0.2"];
+    let done = grade_server(&broker, &flags);
+    let outcomes = done.json_lines();
+    // To take a login without looking is all that this one asks for.
+    assert_eq!(with_verdict(&outcomes, "passed"), names(&["connect-3.1.1"]));
+    assert!(with_verdict(&outcomes, "failed").len() >= 60, "{}", outcomes.len());
+    done.expect(1);
+}
+
+#[test]
 fn a_client_without_the_contract_is_graded_where_that_needs_none() {
     let flags = ["conformance", "client", "--json", "--listen", "127.0.0.1:0"];
     let scenarios = ["onboarding-frame", "onboarding-answer-lenient", "call-get", "connack-3-at-the-assigned-broker"];
@@ -232,6 +275,7 @@ fn lists_and_mistakes() {
         (&["server", "--app", "a:b", "--broker", "wss://127.0.0.1"], "mqtt://"),
         (&["client", "--listen", "off"], "--listen"),
         (&["client", "--patience", "0"], "0.1"),
+        (&["server", "--app", "a:b", "--broker", "mqtt://127.0.0.1", "--without", "own-comands"], "own-comands"),
     ] {
         let done = run(thingif().arg("conformance").args(arguments)).expect(2);
         assert!(done.stderr.contains(said), "{arguments:?}: {}", done.stderr);

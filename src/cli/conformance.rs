@@ -12,6 +12,7 @@ use crate::cli::app_args::{AppArg, KEY_VARIABLE};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::listen_address::ListenAddress;
 use crate::cli::secret_input::Unquoted;
+use crate::cli::signals::Signals;
 use crate::cli::{output, table};
 use crate::conformance::{self, ClientRun, End, InvalidPack, Outcome, Scenarios, ServerRun, Verdict};
 use crate::mqtt::{Endpoint, Scheme};
@@ -160,6 +161,7 @@ impl Client {
                 conformance::PASSWORD
             );
         }
+        let mut signals = Signals::install()?;
         let progress = progress(scenarios.scenarios.len());
         let mut told = Ok(());
         let tell = |outcome: &Outcome| {
@@ -169,7 +171,11 @@ impl Client {
             }
             self.usual.tell(outcome, &mut told);
         };
-        let outcomes = run.grade(listener, scenarios, tell).await;
+        let outcomes = tokio::select! {
+            outcomes = run.grade(listener, scenarios, tell) => outcomes,
+            // What is dropped with the run is killed; left to itself, a client that hangs would outlive us.
+            () = signals.until_stop(|| {}) => return Err(Failure::other("stopped")),
+        };
         progress.finish_and_clear();
         told?;
         self.usual.report(End::Client, &outcomes.map_err(Failure::other)?)
@@ -179,6 +185,14 @@ impl Client {
 impl Server {
     async fn run(&self) -> Result<(), Failure> {
         let Some(scenarios) = self.usual.scenarios(End::Server)? else { return Ok(()) };
+        let is_needed = |need: &String| scenarios.scenarios.iter().any(|scenario| scenario.needs.contains(need));
+        if self.usual.scenario.is_empty()
+            && let Some(unknown) = self.without.iter().find(|need| !is_needed(need))
+        {
+            return Err(
+                Failure::usage(format_args!("no scenario needs {unknown}")).advise("--list says what scenarios need.")
+            );
+        }
         let (Some(broker), Some(app)) = (&self.broker, &self.app) else {
             return Err(Failure::usage("--broker and --app say what is graded"));
         };

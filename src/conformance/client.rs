@@ -110,7 +110,9 @@ impl ClientRun {
 
     async fn outcome(&self, number: usize, all: &Scenarios, at: At) -> Outcome {
         let (scenario, began) = (&all.scenarios[number], Instant::now());
-        let verdict = if self.exec.is_none() && scenario.has_calls(&all.parts) {
+        let verdict = if let Some(need) = scenario.needs.first() {
+            Verdict::Skipped { because: format!("it needs {need}") }
+        } else if self.exec.is_none() && scenario.has_calls(&all.parts) {
             Verdict::Skipped { because: String::from("it needs a client that is run by --exec and takes calls") }
         } else {
             match self.play(number, scenario, all, at).await {
@@ -174,8 +176,14 @@ impl ClientRun {
             stage.subject = Some(Subject::start(command, &variables, self.shows_errors, stage.tell())?);
         }
         let played = play(&mut stage, scenario, &all.parts).await;
-        stage.clear().await;
-        Ok(played)
+        Ok(match (played, stage.clear().await) {
+            (Ok(()), Some(signal)) => Err(Box::new(Failure::of_crash(scenario, signal))),
+            (Err(mut failure), Some(signal)) => {
+                failure.came.push_str(&format!("; then signal {signal} killed the program"));
+                Err(failure)
+            }
+            (played, None) => played,
+        })
     }
 
     fn variables(&self, scenario: &Scenario, port: u16) -> Vec<(&'static str, String)> {
@@ -194,6 +202,17 @@ impl ClientRun {
 }
 
 impl Failure {
+    /// After the last step.
+    fn of_crash(scenario: &Scenario, signal: i32) -> Self {
+        Self {
+            step: String::from("end"),
+            says: String::from("the client does not crash"),
+            wire: scenario.wire.clone(),
+            expected: String::from("a program that lives until it is told to leave, or ends by itself"),
+            came: format!("signal {signal} killed it"),
+        }
+    }
+
     /// Before the first step.
     pub(super) fn of_scenario(scenario: &Scenario, came: String) -> Self {
         Self {

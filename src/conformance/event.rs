@@ -166,6 +166,9 @@ fn to_publish(from: &Members<'_>) -> Result<PublishPacket, String> {
     })
 }
 
+/// More is not sent at once.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
 /// Bytes as samples write them: a text, `{"hex": …}`, `{"repeat": …, "times": n}`, or a list of these.
 pub(super) fn bytes(value: &Value) -> Result<Vec<u8>, String> {
     match value {
@@ -179,7 +182,11 @@ pub(super) fn bytes(value: &Value) -> Result<Vec<u8>, String> {
                 (None, Some(text)) => {
                     let times =
                         members.get("times").and_then(Value::as_u64).and_then(|times| usize::try_from(times).ok());
-                    Ok(text.repeat(times.ok_or("repeat needs times")?).into_bytes())
+                    let times = times.ok_or("repeat needs times")?;
+                    match text.len().checked_mul(times) {
+                        Some(length) if length <= MAX_BYTES => Ok(text.repeat(times).into_bytes()),
+                        _ => Err(format!("more than {MAX_BYTES} bytes")),
+                    }
                 }
                 _ => Err(String::from("bytes are a text, hex, repeat and times, or a list of these")),
             }
@@ -283,6 +290,8 @@ mod tests {
         }
         to_packet("auth", &Map::new()).expect_err("MQTT 5");
         to_packet("puback", &Map::new()).expect_err("no id");
+        bytes(&json!({"repeat": "xx", "times": u64::MAX})).expect_err("more than there is");
+        assert_eq!(bytes(&json!({"repeat": "", "times": u64::MAX})), Ok(Vec::new()));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(super) struct Link {
     out: mpsc::UnboundedSender<Piece>,
     reader: JoinHandle<()>,
     writer: JoinHandle<()>,
+    is_mute: bool,
     /// As the CONNECT said.
     pub(super) protocol: Protocol,
 }
@@ -42,12 +43,7 @@ struct Piece {
 
 impl Link {
     /// Takes a stream; what it brings is told as that connection's.
-    pub(super) fn new(
-        number: usize,
-        stream: TcpStream,
-        protocol: Protocol,
-        tell: mpsc::UnboundedSender<Happened>,
-    ) -> Self {
+    pub(super) fn new(number: usize, stream: TcpStream, protocol: Protocol, tell: mpsc::Sender<Happened>) -> Self {
         // Pieces are to travel as they are written. Without it the test is weaker, not wrong.
         let _ = stream.set_nodelay(true);
         let (read, write) = stream.into_split();
@@ -56,6 +52,7 @@ impl Link {
             out,
             reader: tokio::spawn(read_packets(number, read, Decoder::new(LIMITS).with_protocol(protocol), tell)),
             writer: tokio::spawn(write_pieces(write, pieces)),
+            is_mute: false,
             protocol,
         }
     }
@@ -66,8 +63,13 @@ impl Link {
     }
 
     /// Reads no more, and answers nothing.
-    pub(super) fn mute(&self) {
+    pub(super) fn mute(&mut self) {
         self.reader.abort();
+        self.is_mute = true;
+    }
+
+    pub(super) fn is_mute(&self) -> bool {
+        self.is_mute
     }
 
     /// Ends the connection after what was written.
@@ -87,23 +89,18 @@ impl Drop for Link {
     }
 }
 
-async fn read_packets(
-    number: usize,
-    mut from: OwnedReadHalf,
-    mut decoder: Decoder,
-    tell: mpsc::UnboundedSender<Happened>,
-) {
+async fn read_packets(number: usize, mut from: OwnedReadHalf, mut decoder: Decoder, tell: mpsc::Sender<Happened>) {
     let mut buf = BytesMut::with_capacity(16 * 1024);
     loop {
         loop {
             match decoder.decode(&mut buf) {
                 Ok(Some(decoded)) => {
                     let (kind, members) = event::of_decoded(decoded);
-                    let _ = tell.send((Some(number), kind, members));
+                    let _ = tell.send((Some(number), kind, members)).await;
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    let _ = tell.send((Some(number), "malformed", json!({"error": error.to_string()})));
+                    let _ = tell.send((Some(number), "malformed", json!({"error": error.to_string()}))).await;
                     return;
                 }
             }
@@ -111,7 +108,7 @@ async fn read_packets(
         buf.reserve(4 * 1024);
         match from.read_buf(&mut buf).await {
             Ok(0) | Err(_) => {
-                let _ = tell.send((Some(number), "closed", json!({})));
+                let _ = tell.send((Some(number), "closed", json!({}))).await;
                 return;
             }
             Ok(_) => {}

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::secret::Redacted;
+
 /// Where a value differs from what was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mismatch {
@@ -15,16 +17,21 @@ pub struct Mismatch {
     pub came: Option<Value>,
 }
 
+/// What stands in the names of secrets.
+const SECRET: [&str; 5] = ["password", "authorization", "token", "secret", "_key"];
+
 /// Shows both sides; what stands below a name that holds a secret is left out.
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = if self.path.is_empty() { "it" } else { &self.path };
-        if ["password", "authorization", "accessToken"].iter().any(|secret| self.path.contains(secret)) {
+        let name = self.path.to_ascii_lowercase();
+        if SECRET.iter().any(|secret| name.contains(secret)) {
             return write!(f, "{place} is not as expected (secrets are not shown)");
         }
+        let shown = |value: &Value| Cut(&Redacted::new(&value.to_string()).to_string()).to_string();
         match &self.came {
-            Some(came) => write!(f, "{place} must be {}, and is {}", self.expected, Cut(&came.to_string())),
-            None => write!(f, "{place} must be {}, and is not there", self.expected),
+            Some(came) => write!(f, "{place} must be {}, and is {}", shown(&self.expected), shown(came)),
+            None => write!(f, "{place} must be {}, and is not there", shown(&self.expected)),
         }
     }
 }
@@ -133,15 +140,14 @@ pub(super) const RULES: [&str; 15] = [
     "$any",
 ];
 
-/// The first rule below `value` that does not exist.
+/// The first rule below `value` that does not exist, or that is not alone in its object.
 pub(super) fn unknown_rule(value: &Value) -> Option<&str> {
+    let is_rule = |name: &str| name.starts_with('$') && !name.starts_with("${");
     match value {
-        Value::Object(object) => {
-            object.iter().find_map(|(name, value)| match name.starts_with('$') && !RULES.contains(&name.as_str()) {
-                true => Some(name.as_str()),
-                false => unknown_rule(value),
-            })
-        }
+        Value::Object(object) => object.iter().find_map(|(name, value)| {
+            let is_wrong = is_rule(name) && (object.len() > 1 || !RULES.contains(&name.as_str()));
+            if is_wrong { Some(name.as_str()) } else { unknown_rule(value) }
+        }),
         Value::Array(list) => list.iter().find_map(unknown_rule),
         _ => None,
     }
@@ -207,6 +213,8 @@ mod tests {
     fn a_rule_that_does_not_exist_is_found() {
         assert_eq!(unknown_rule(&json!({"a": [{"$prefx": "x"}]})), Some("$prefx"));
         assert_eq!(unknown_rule(&json!({"a": [{"$prefix": "x"}]})), None);
+        assert_eq!(unknown_rule(&json!({"${name}": 1, "b": 2})), None);
+        unknown_rule(&json!({"$prefix": "x", "$suffix": "y"})).expect("two at once are no rule");
     }
 
     #[test]
@@ -214,6 +222,11 @@ mod tests {
         let error = matches(&json!({"a": [1, {"b": 2}]}), Some(&json!({"a": [1, {"b": 3}]}))).expect_err("differs");
         assert_eq!(error.to_string(), "a.1.b must be 2, and is 3");
         let error = matches(&json!({"password": "a"}), Some(&json!({"password": "hunter2"}))).expect_err("differs");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+        let error = matches(&json!({"frame": {"json": {"accessToken": "a"}}}), Some(&json!({}))).expect_err("differs");
+        assert_eq!(error.to_string(), r#"frame must be {"json":{"accessToken":"x"}}, and is not there"#);
+        let body = json!({"body": "{\"password\":\"hunter2\"}"});
+        let error = matches(&json!({"body": "x"}), Some(&body)).expect_err("differs");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }

@@ -12,6 +12,10 @@ use super::report::Failure;
 use super::scenario::{Absent, Action, Answer, Call, Door, Expect, Habits, Repeat, Scenario, Send, Step};
 use super::shown;
 use super::stage::Stage;
+use crate::secret::Redacted;
+
+/// More steps than this no scenario takes, parts and repetitions counted.
+const MAX_STEPS: usize = 100_000;
 
 /// Plays them all.
 ///
@@ -22,13 +26,14 @@ pub(super) async fn play(
     scenario: &Scenario,
     parts: &BTreeMap<String, Vec<Step>>,
 ) -> Result<(), Box<Failure>> {
-    Player { stage, scenario, parts }.steps(&scenario.steps, "").await
+    Player { stage, scenario, parts, taken: 0 }.steps(&scenario.steps, "").await
 }
 
 struct Player<'a> {
     stage: &'a mut Stage,
     scenario: &'a Scenario,
     parts: &'a BTreeMap<String, Vec<Step>>,
+    taken: usize,
 }
 
 /// Why a step failed, before it is known which one.
@@ -53,6 +58,10 @@ impl Player<'_> {
         Box::pin(async move {
             for (index, step) in steps.iter().enumerate() {
                 let number = format!("{before}{}", index + 1);
+                self.taken += 1;
+                if self.taken > MAX_STEPS {
+                    return Err(self.failure(step, number, format!("these are more than {MAX_STEPS} steps").into()));
+                }
                 match &step.action {
                     Action::Play(name) => match self.parts.get(name) {
                         Some(part) => self.steps(part, &format!("{number}.")).await?,
@@ -60,7 +69,10 @@ impl Player<'_> {
                     },
                     Action::Repeat(repeat) => self.repeat(repeat, &number).await?,
                     action => {
-                        if let Err(fault) = self.act(action).await {
+                        let done = self.act(action).await;
+                        // Silence after a flood is none.
+                        let done = if self.stage.is_flooded() { Err(self.flood()) } else { done };
+                        if let Err(fault) = done {
                             return Err(self.failure(step, number, fault));
                         }
                     }
@@ -78,6 +90,13 @@ impl Player<'_> {
             expected: fault.expected,
             came: fault.came,
         })
+    }
+
+    fn flood(&self) -> Fault {
+        Fault {
+            expected: String::from("as much as a scenario has use for"),
+            came: format!("{} events, or many bytes in them", self.stage.seen.len()),
+        }
     }
 
     async fn repeat(&mut self, repeat: &Repeat, number: &str) -> Result<(), Box<Failure>> {
@@ -125,7 +144,7 @@ impl Player<'_> {
                 self.stage.habits = Habits { onboard, ..habits.clone() };
                 Ok(())
             }
-            Action::Call(call) => Ok(self.call(call).await?),
+            Action::Call(call) => Ok(self.call(call)?),
             Action::Leave(_) => {
                 if let Some(subject) = &mut self.stage.subject {
                     subject.leave();
@@ -274,28 +293,35 @@ impl Player<'_> {
         self.stage.send(number, "publish", &members, answer.cut.unwrap_or(0))
     }
 
-    async fn call(&mut self, call: &Call) -> Result<(), String> {
+    fn call(&mut self, call: &Call) -> Result<(), String> {
         let (name, path) = (self.stage.values.text(&call.name)?, self.stage.values.text(&call.path)?);
+        if [&name, &call.verb, &path].iter().any(|word| word.is_empty() || word.contains(char::is_whitespace)) {
+            return Err(format!("{name:?}, {:?} and {path:?} are not a word each", call.verb));
+        }
         let mut line = format!("call {name} {} {path}", call.verb);
         if let Some(body) = &call.body {
             line.push(' ');
             line.push_str(&self.stage.values.resolve(body)?.to_string());
         }
-        match &mut self.stage.subject {
-            Some(subject) => subject.say(&line).await,
+        match &self.stage.subject {
+            Some(subject) => subject.say(&line),
             None => return Err(String::from("calls need a client that is run by --exec")),
         }
         Ok(())
     }
 }
 
+/// The mismatch is inside `value`, whose name says whether it may be shown.
 fn fault(value: &Value, mismatch: &Mismatch) -> Fault {
-    Fault { expected: format!("{value} of which {mismatch}"), came: String::from("the value that is there") }
+    let name = value.as_str().unwrap_or_default().trim_start_matches("${").trim_end_matches('}');
+    let path = [name, &mismatch.path].join(".");
+    let mismatch = Mismatch { path: path.trim_matches('.').to_owned(), ..mismatch.clone() };
+    Fault { expected: mismatch.to_string(), came: String::from("the value that is there") }
 }
 
 fn described(event: &str, which: &Map<String, Value>) -> String {
     match which.is_empty() {
         true => format!("a {event}"),
-        false => format!("a {event} where {}", Value::Object(which.clone())),
+        false => format!("a {event} where {}", Redacted::new(&Value::Object(which.clone()).to_string())),
     }
 }

@@ -25,7 +25,8 @@ pub enum Verdict {
 /// The step that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// Its number, from 1; inside a part or a repetition with those of the steps around it, such as `2.3`.
+    /// Its number, from 1; inside a part or a repetition with those of the steps around it, such as `2.3`; 0 before
+    /// the first, `end` after the last.
     pub step: String,
     /// What it shows.
     pub says: String,

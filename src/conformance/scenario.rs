@@ -1,6 +1,6 @@
 //! Scenarios as they stand in their files. The chapter [`format`](super::format) is the specification.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -304,21 +304,30 @@ pub struct Repeat {
 impl Scenario {
     /// Whether the client must take calls and tell their results. Without, any client can be graded.
     pub fn has_calls(&self, parts: &BTreeMap<String, Vec<Step>>) -> bool {
-        any(&self.steps, parts, &|action| match action {
+        let is_of_the_program = |event: &str| OF_THE_PROGRAM.contains(&event);
+        any(&self.steps, parts, &mut BTreeSet::new(), &|action| match action {
             Action::Call(_) | Action::Leave(_) => true,
-            Action::Expect(expect) => OF_THE_PROGRAM.contains(&expect.event.as_str()),
+            Action::Expect(expect) => is_of_the_program(&expect.event),
+            Action::Absent(absent) => is_of_the_program(&absent.event),
             _ => false,
         })
     }
 }
 
 /// Events that only a client that keeps to the contract makes.
-const OF_THE_PROGRAM: [&str; 2] = ["result", "push"];
+const OF_THE_PROGRAM: [&str; 3] = ["result", "push", "exited"];
 
-fn any(steps: &[Step], parts: &BTreeMap<String, Vec<Step>>, is: &dyn Fn(&Action) -> bool) -> bool {
+/// Looks into each part once.
+fn any<'a>(
+    steps: &'a [Step],
+    parts: &'a BTreeMap<String, Vec<Step>>,
+    looked: &mut BTreeSet<&'a str>,
+    is: &dyn Fn(&Action) -> bool,
+) -> bool {
     steps.iter().any(|step| match &step.action {
-        Action::Play(name) => parts.get(name).is_some_and(|steps| any(steps, parts, is)),
-        Action::Repeat(repeat) => any(&repeat.steps, parts, is),
+        Action::Play(name) if !looked.insert(name) => false,
+        Action::Play(name) => parts.get(name).is_some_and(|steps| any(steps, parts, looked, is)),
+        Action::Repeat(repeat) => any(&repeat.steps, parts, looked, is),
         action => is(action),
     })
 }

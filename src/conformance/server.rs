@@ -104,7 +104,7 @@ impl ServerRun {
             }
         }
         let played = play(&mut stage, scenario, &all.parts).await;
-        stage.clear().await;
+        drop(stage);
         played
     }
 }

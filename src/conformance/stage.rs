@@ -24,6 +24,13 @@ use crate::mqtt::packet::{self, Packet, Protocol};
 /// What a program that has ended may still have on its way, or have left to its children.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
+/// Who does not take what happens has this much of it waiting; whoever tells more waits.
+const WAITING: usize = 256;
+
+/// More events than this in a scenario, or more bytes of them, are a flood.
+const MAX_EVENTS: usize = 20_000;
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
 /// Something that happened and was not looked for yet.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -55,8 +62,10 @@ pub(super) struct Stage {
     streams: Option<mpsc::UnboundedReceiver<TcpStream>>,
     door: Arc<AtomicBool>,
     acceptor: Option<JoinHandle<()>>,
-    happened: mpsc::UnboundedReceiver<Happened>,
-    tell: mpsc::UnboundedSender<Happened>,
+    /// Of all that was seen.
+    bytes: usize,
+    happened: mpsc::Receiver<Happened>,
+    tell: mpsc::Sender<Happened>,
 }
 
 impl Drop for Stage {
@@ -69,7 +78,7 @@ impl Drop for Stage {
 
 impl Stage {
     fn new(end: End, habits: Habits, patience: f64) -> Self {
-        let (tell, happened) = mpsc::unbounded_channel();
+        let (tell, happened) = mpsc::channel(WAITING);
         Self {
             end,
             habits,
@@ -88,6 +97,7 @@ impl Stage {
             streams: None,
             door: Arc::new(AtomicBool::new(true)),
             acceptor: None,
+            bytes: 0,
             happened,
             tell,
         }
@@ -123,7 +133,7 @@ impl Stage {
     }
 
     /// Where what the program under test says is told.
-    pub(super) fn tell(&self) -> mpsc::UnboundedSender<Happened> {
+    pub(super) fn tell(&self) -> mpsc::Sender<Happened> {
         self.tell.clone()
     }
 
@@ -179,9 +189,17 @@ impl Stage {
         Duration::from_secs_f64((seconds * self.patience).clamp(0.0, 3_600.0))
     }
 
+    /// Whether more has come than any scenario asks for.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.seen.len() >= MAX_EVENTS || self.bytes >= MAX_BYTES
+    }
+
     /// Takes what happens next, and does what is habit; `false` when nothing does until `deadline`, or because the program
-    /// under test has ended.
+    /// under test has ended, or floods.
     pub(super) async fn pump(&mut self, deadline: Instant) -> bool {
+        if self.is_flooded() {
+            return false;
+        }
         let deadline = self.exited.map_or(deadline, |exited| deadline.min(exited + AFTERMATH));
         enum Next {
             Stream(TcpStream),
@@ -216,6 +234,8 @@ impl Stage {
         if kind == "exited" {
             self.exited = Some(Instant::now());
         }
+        let length = |name: &str| members[name].as_str().map_or(0, str::len);
+        self.bytes += length("payload") + length("body");
         if let Some(number) = on {
             if kind == "connect" && self.end == End::Client && !self.admits(number, &members) {
                 return;
@@ -287,7 +307,7 @@ impl Stage {
     }
 
     fn write(&self, number: usize, packet: &Packet) {
-        if let Some(link) = self.links.get(&number) {
+        if let Some(link) = self.links.get(&number).filter(|link| !link.is_mute()) {
             let mut bytes = BytesMut::new();
             if packet::encode(packet, link.protocol, &mut bytes).is_ok() {
                 link.write(bytes.freeze(), 0);
@@ -306,7 +326,10 @@ impl Stage {
         let Some(link) = self.links.get_mut(&number) else { return Ok(()) };
         if kind == "bytes" {
             let bytes = event::bytes(members.get("payload").unwrap_or(&Value::Null))?;
-            link.write(bytes.into(), cut);
+            // Nothing to write would be read as the end.
+            if !bytes.is_empty() {
+                link.write(bytes.into(), cut);
+            }
             return Ok(());
         }
         let packet = event::to_packet(kind, members)?;
@@ -327,7 +350,7 @@ impl Stage {
     }
 
     pub(super) fn mute(&mut self, number: usize) {
-        if let Some(link) = self.links.get(&number) {
+        if let Some(link) = self.links.get_mut(&number) {
             link.mute();
         }
     }
@@ -351,19 +374,17 @@ impl Stage {
         }
     }
 
-    /// Ends everything.
-    pub(super) async fn clear(mut self) {
-        if let Some(subject) = self.subject.take() {
-            // Connections stay until it has gone, or it would come back meanwhile.
-            let farewell = subject.end();
-            tokio::pin!(farewell);
-            loop {
-                tokio::select! {
-                    () = &mut farewell => break,
-                    _ = self.happened.recv() => {}
-                }
+    /// Ends everything. The signal that killed the program under test before it was told to leave, if one did.
+    pub(super) async fn clear(mut self) -> Option<i32> {
+        let subject = self.subject.take()?;
+        // Connections stay until it has gone, or it would come back meanwhile.
+        let farewell = subject.end(self.exited.is_some());
+        tokio::pin!(farewell);
+        loop {
+            tokio::select! {
+                signal = &mut farewell => return signal,
+                _ = self.happened.recv() => {}
             }
         }
-        self.links.clear();
     }
 }

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+/// Longer no text becomes by the values in it.
+const MAX_TEXT: usize = 4 * 1024 * 1024;
+
 /// What has a name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Values(Map<String, Value>);
@@ -60,6 +63,9 @@ impl Values {
             match self.get(name).ok_or_else(|| unknown(name))? {
                 Value::String(text) => out.push_str(text),
                 other => out.push_str(&other.to_string()),
+            }
+            if out.len() > MAX_TEXT {
+                return Err(format!("a text of more than {MAX_TEXT} bytes"));
             }
             rest = after;
         }
