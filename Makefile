@@ -18,6 +18,10 @@ test: test-packages ## Run every test: unit, property, simulation, real sockets,
 interop: test-packages ## Run only the tests against mosquitto and Python's paho
 	THINGIF_FOREIGN_PROGRAMS=required $(CARGO) test --locked --test interop
 
+conformance: test-packages ## Grade this crate's client and service, and broken clients, by the conformance pack
+	$(CARGO) build --locked --bin thingif --example conformance_client
+	THINGIF_FOREIGN_PROGRAMS=required $(CARGO) test --locked --test conformance
+
 fault-matrix: build-packages ## Everything that can go wrong, over each transport, on real sockets; prints what was seen in each
 	$(CARGO) test --locked --test fault_matrix
 
@@ -73,4 +77,4 @@ test-packages:
 instruction-packages:
 	@bash .ci/install instructions
 
-.PHONY: help demo test interop fault-matrix simulate fuzz fuzz-service soak bench check-instructions lint build-packages test-packages instruction-packages
+.PHONY: help demo test interop conformance fault-matrix simulate fuzz fuzz-service soak bench check-instructions lint build-packages test-packages instruction-packages

@@ -12,6 +12,7 @@
 //! ```
 //!
 //! [`wire`] is the account of the protocol itself, with the source of each fact; (`wire` §N) means its section N.
+#![cfg_attr(feature = "cli", doc = "", doc = include_str!("manual/front.md"))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod capture;
@@ -24,6 +25,8 @@ pub mod thing_if;
 pub mod topic;
 #[doc = include_str!("wire.md")]
 pub mod wire {}
+#[cfg(feature = "cli")]
+pub mod manual;
 
 pub mod proto;
 
@@ -49,9 +52,14 @@ pub mod cloud;
 pub mod replay;
 
 #[cfg(feature = "cli")]
+pub mod conformance;
+
+#[cfg(feature = "cli")]
 mod admin;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
+pub mod doctor;
 
 /// The README's example, compiled with the documentation's.
 #[cfg(all(doctest, feature = "paho"))]

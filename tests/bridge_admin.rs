@@ -87,15 +87,22 @@ async fn without_the_token_there_is_nothing_but_health() {
     let origin = Origin::start(|_| ok("{}")).await;
     let bridge = start(options(&origin.url())).await;
     let admin = admin(&bridge).await;
-    for (method, path) in
-        [("POST", "/push/device"), ("GET", "/clients/device"), ("DELETE", "/clients/device"), ("GET", "/status")]
-    {
+    for (method, path) in [
+        ("POST", "/push/device"),
+        ("GET", "/clients/device"),
+        ("DELETE", "/clients/device"),
+        ("GET", "/status"),
+        ("PUT", "/status"),
+        ("GET", "/nothing"),
+    ] {
         for token in ["", "wrong", &TOKEN[1..]] {
             let (status, head, body) = call(admin, method, path, token, "").await;
             assert_eq!((status, &body["errorCode"]), (401, &json!("UNAUTHORIZED")), "{method} {path}");
             assert!(head.contains("www-authenticate: bearer"), "{head}");
         }
     }
+    assert_eq!(status(admin, "PUT", "/status", "").await, told(405, "METHOD_NOT_ALLOWED"));
+    assert_eq!(status(admin, "GET", "/nothing", "").await, told(404, "PATH_NOT_FOUND"));
     assert_eq!(call(admin, "GET", "/healthz", "", "").await.0, 200);
     let (status, _, body) = call(admin, "GET", "/status", TOKEN, "").await;
     assert_eq!((status, &body["learntLogins"], &body["upstream"]["answered"]), (200, &json!(1), &json!(0)), "{body}");

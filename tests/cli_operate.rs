@@ -19,7 +19,7 @@ const PORTS: &str = "http = \"127.0.0.1:0\"\nmqtt = 0\nhttps = \"off\"\nmqtts = 
 fn settings_come_from_a_file() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("thingif.toml");
-    std::fs::write(&file, format!("app = [\"{APP}:{APP_KEY}\"]\n{PORTS}admin = 0\n")).expect("written");
+    std::fs::write(&file, format!("[serve]\napp = [\"{APP}:{APP_KEY}\"]\n{PORTS}admin = 0\n")).expect("written");
     let serve = |more: &[&str]| {
         let mut command = thingif();
         command.args(["serve", "--config"]).arg(&file).args(more);
@@ -34,13 +34,13 @@ fn settings_come_from_a_file() {
     assert!(running.json_line().get("admin").is_none(), "the command line goes before the file");
     drop(running);
 
-    std::fs::write(&file, "htp = 1\n").expect("written");
+    std::fs::write(&file, "[serve]\nhtp = 1\n").expect("written");
     let unknown = run(&mut serve(&[])).expect(2);
-    assert!(unknown.stderr.contains("there is no setting \"htp\""), "{}", unknown.stderr);
-    std::fs::write(&file, format!("{PORTS}app = \"hunter2\n")).expect("written");
+    assert!(unknown.stderr.contains("thingif.toml line 2: there is no setting \"htp\""), "{}", unknown.stderr);
+    std::fs::write(&file, format!("[serve]\n{PORTS}app = \"hunter2\n")).expect("written");
     let broken = run(&mut serve(&[])).expect(2);
-    assert!(broken.stderr.contains("line 7") && !broken.stderr.contains("hunter2"), "{}", broken.stderr);
-    std::fs::write(&file, format!("{PORTS}app = \"a/b:hunter2\"\n")).expect("written");
+    assert!(broken.stderr.contains("line 8") && !broken.stderr.contains("hunter2"), "{}", broken.stderr);
+    std::fs::write(&file, format!("[serve]\n{PORTS}app = \"a/b:hunter2\"\n")).expect("written");
     let wrong = run(&mut serve(&[])).expect(2);
     assert!(wrong.stderr.contains("--app") && !wrong.stderr.contains("hunter2"), "{}", wrong.stderr);
     assert!(wrong.stderr.contains("thingif.toml"), "{}", wrong.stderr);

@@ -131,6 +131,30 @@ fn curl_hears_pushes_also_through_another_process() {
 }
 
 #[test]
+fn a_body_too_large_is_refused_as_such_also_through_another_process() {
+    if foreign_program("curl").is_none() {
+        return;
+    }
+    let server = Server::start();
+    let thing = Thing::new();
+    thing.onboard_at(&server, "mqtt");
+    let mut listen = Running::start(&mut thing.command("listen"));
+    listen.wait_for_error_line("connected as");
+    let (mut proxy, ready) = proxying(&thing, &[]);
+    proxy.wait_for_error_line("going through it");
+    let file = thing.path("large");
+    std::fs::write(&file, vec![b' '; 4 * 1024 * 1024]).expect("written");
+    let data = format!("@{}", file.display());
+    let states = states(&ready);
+    for framing in ["Transfer-Encoding: chunked", "X-Sized: 1"] {
+        let arguments = ["-X", "PUT", "-H", "Expect:", "-H", framing, "--data-binary", &data, &states];
+        for _ in 0..5 {
+            assert_eq!(curl(&arguments).json()["errorCode"], "PAYLOAD_TOO_LARGE", "{framing}");
+        }
+    }
+}
+
+#[test]
 fn the_network_and_web_pages_are_kept_out() {
     let server = Server::start();
     let thing = Thing::new();

@@ -144,6 +144,39 @@ fn the_proxy_records_both_brokers_and_survives_a_kill() {
 }
 
 #[test]
+fn a_capture_belongs_to_its_owner_and_follows_no_link() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let thing = Thing::new();
+    let [old, link, target] = ["old.jsonl", "link.jsonl", "target"].map(|name| thing.path(name));
+    std::fs::write(&old, "older").expect("written");
+    std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o644)).expect("changed");
+    std::fs::write(&target, "precious").expect("written");
+    symlink(&target, &link).expect("a link");
+    // A file without packets is one all the same: little-endian, version 2.4, Ethernet.
+    let pcap = thing.path("none.pcap");
+    let header = [0xA1B2_C3D4_u32, 0x0004_0002, 0, 0, 65_535, 1];
+    std::fs::write(&pcap, header.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>()).expect("written");
+    let import = |file: &Path| run(thingif().arg("record").arg(file).arg("--from-pcap").arg(&pcap));
+    import(&old).expect(1);
+    let mode = std::fs::metadata(&old).expect("a capture").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(import(&link).expect(1).stderr.contains("symbolic link"));
+    assert_eq!(std::fs::read_to_string(&target).expect("untouched"), "precious");
+    assert!(import(&pcap).expect(2).stderr.contains("would be replaced"));
+    assert!(std::fs::metadata(&pcap).expect("untouched").len() > 0);
+}
+
+#[test]
+fn what_cannot_be_recorded_is_said() {
+    let thing = Thing::new();
+    let capture = thing.path("ws.jsonl");
+    let flags = ["--listen", "127.0.0.1:0", "--broker", "ws://127.0.0.1:1/mqtt"];
+    let refused = run(thingif().arg("record").arg(&capture).args(flags)).expect(2);
+    assert!(refused.stderr.contains("only mqtt://") && refused.stderr.contains("--ws-port"), "{}", refused.stderr);
+    assert!(!capture.exists());
+}
+
+#[test]
 fn tls_is_recorded_between_both() {
     let server = Server::start();
     let ca = server.ready["ca"].as_str().expect("a local authority");

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::rustls::ClientConfig;
 
 use super::outgoing::{Bounds, Outgoing};
@@ -63,8 +64,13 @@ impl PushHook {
         Self { local, url, token: bearer(token), outgoing, places: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
     }
 
-    async fn push_to_bridge(&self, client: &ClientId, payload: Bytes) -> PushOutcome {
-        match self.ask(Method::POST, "push", client, payload).await.map(|answered| answered.status()) {
+    /// The turn of one request, if it comes by `until`.
+    async fn turn(&self, until: Instant) -> Option<SemaphorePermit<'_>> {
+        timeout_at(until, self.places.acquire()).await.ok()?.ok()
+    }
+
+    async fn push_to_bridge(&self, client: &ClientId, payload: Bytes, until: Instant) -> PushOutcome {
+        match self.ask(Method::POST, "push", client, payload, until).await.map(|answered| answered.status()) {
             Some(status) if status.is_success() => PushOutcome::Queued,
             Some(StatusCode::NOT_FOUND) => PushOutcome::NotConnected,
             Some(StatusCode::CONFLICT) => PushOutcome::NotSubscribed,
@@ -77,7 +83,14 @@ impl PushHook {
         }
     }
 
-    async fn ask(&self, method: Method, what: &str, client: &ClientId, body: Bytes) -> Option<Response<Bytes>> {
+    async fn ask(
+        &self,
+        method: Method,
+        what: &str,
+        client: &ClientId,
+        body: Bytes,
+        until: Instant,
+    ) -> Option<Response<Bytes>> {
         let client = utf8_percent_encode(client.as_str(), NON_ALPHANUMERIC);
         let mut request = Request::new(body);
         *request.method_mut() = method;
@@ -85,7 +98,8 @@ impl PushHook {
         if let Some(token) = &self.token {
             request.headers_mut().insert(AUTHORIZATION, token.clone());
         }
-        match self.outgoing.send(request, TIMEOUT, MAX_ANSWER).await {
+        let left = until.saturating_duration_since(Instant::now());
+        match self.outgoing.send(request, left, MAX_ANSWER).await {
             Ok(answered) => Some(answered),
             Err(why) => {
                 tracing::warn!(bridge = %self.url, %why, "the bridge was not told");
@@ -106,9 +120,10 @@ impl Pusher for PushHook {
                 PushOutcome::NotConnected => {}
                 outcome => return outcome,
             }
-            match tokio::time::timeout(TIMEOUT, self.places.acquire()).await {
-                Ok(Ok(_place)) => self.push_to_bridge(client, payload).await,
-                _ => PushOutcome::Overloaded,
+            let until = Instant::now() + TIMEOUT;
+            match self.turn(until).await {
+                Some(_turn) => self.push_to_bridge(client, payload, until).await,
+                None => PushOutcome::Overloaded,
             }
         })
     }
@@ -120,16 +135,44 @@ impl Pusher for PushHook {
     fn disconnect<'a>(&'a self, client: &'a ClientId) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
             self.local.disconnect(client).await;
-            let Ok(Ok(_place)) = tokio::time::timeout(TIMEOUT, self.places.acquire()).await else {
+            let until = Instant::now() + TIMEOUT;
+            let Some(_turn) = self.turn(until).await else {
                 tracing::warn!(bridge = %self.url, "the bridge has too much to do to be told of a credential's end");
                 return;
             };
-            match self.ask(Method::DELETE, "clients", client, Bytes::new()).await.map(|answered| answered.status()) {
+            match self
+                .ask(Method::DELETE, "clients", client, Bytes::new(), until)
+                .await
+                .map(|answered| answered.status())
+            {
                 Some(status) if !status.is_success() && status != StatusCode::NOT_FOUND => {
                     tracing::warn!(bridge = %self.url, %status, "the bridge did not end a credential");
                 }
                 _ => {}
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_push_takes_no_longer_than_it_says_its_turn_included() {
+        // Nobody accepts; the system does, and nothing is ever answered.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let hook = PushHook::new(Registry::new(), url.parse().expect("a URL"), &"t".into(), None);
+        let places = Arc::clone(&hook.places).try_acquire_many_owned(MAX_CONCURRENT as u32).expect("free");
+        let began = Instant::now();
+        let device = ClientId::new("device").expect("valid");
+        let leave = async {
+            tokio::time::sleep(TIMEOUT - Duration::from_millis(100)).await;
+            drop(places);
+        };
+        let (outcome, ()) = tokio::join!(hook.push(&device, Bytes::from_static(b"{}")), leave);
+        assert_eq!(outcome, PushOutcome::NotConnected);
+        assert!(began.elapsed() <= TIMEOUT + Duration::from_millis(10), "{:?}", began.elapsed());
     }
 }

@@ -64,6 +64,10 @@ pub struct Conversation {
     inward: Half,
     stage: Stage,
     subscribes: VecDeque<(PacketId, Vec<TopicFilter>)>,
+    /// Bytes of memory that they take.
+    subscribes_len: usize,
+    /// A CONNACK that was seen before the CONNECT: what two directions say may be recorded in another order.
+    early_connack: Option<u8>,
     entries: VecDeque<Entry>,
     omissions: Vec<Omission>,
 }
@@ -109,6 +113,8 @@ impl Conversation {
             inward: Half::new(Decoder::new(limits)),
             stage: Stage::New,
             subscribes: VecDeque::new(),
+            subscribes_len: 0,
+            early_connack: None,
             entries: VecDeque::new(),
             omissions: Vec::new(),
         }
@@ -125,6 +131,10 @@ impl Conversation {
         }
         half.buffer.extend_from_slice(bytes);
         loop {
+            if self.stage == Stage::Over {
+                self.abandon(); // what stands behind the last word
+                return;
+            }
             let half = match direction {
                 Direction::In => &mut self.inward,
                 Direction::Out => &mut self.out,
@@ -167,6 +177,8 @@ impl Conversation {
     /// Nothing more is known of this connection: what follows is not read. Its entries so far stay.
     pub fn abandon(&mut self) {
         self.stage = Stage::Over;
+        self.subscribes = VecDeque::new();
+        self.subscribes_len = 0;
         self.out.buffer = BytesMut::new();
         self.inward.buffer = BytesMut::new();
     }
@@ -181,9 +193,9 @@ impl Conversation {
         std::mem::take(&mut self.omissions)
     }
 
-    /// Bytes that are kept because their packet is not complete.
+    /// Bytes that are kept because their packet is not complete, or not answered.
     pub fn buffered(&self) -> usize {
-        self.out.buffer.len() + self.inward.buffer.len()
+        self.out.buffer.len() + self.inward.buffer.len() + self.subscribes_len
     }
 
     /// Whether nothing that happens is written any more.
@@ -217,6 +229,9 @@ impl Conversation {
                     protocol: Some(connect.protocol),
                 };
                 self.push(at, event);
+                if let Some(code) = self.early_connack.take() {
+                    self.received(at, Packet::ConnAck { session_present: false, code });
+                }
             }
             Packet::Publish(publish) => self.push(at, Event::Publish(message(publish))),
             Packet::Subscribe { id, filters } => {
@@ -224,9 +239,12 @@ impl Conversation {
                 for filter in &filters {
                     self.push(at, Event::Subscribe(filter.clone()));
                 }
-                if self.subscribes.len() == MAX_SUBSCRIBES {
-                    self.subscribes.pop_front();
+                if self.subscribes.len() == MAX_SUBSCRIBES
+                    && let Some((_, oldest)) = self.subscribes.pop_front()
+                {
+                    self.subscribes_len -= size_of_filters(&oldest);
                 }
+                self.subscribes_len += size_of_filters(&filters);
                 self.subscribes.push_back((id, filters));
             }
             Packet::Unsubscribe { filters, .. } => {
@@ -244,6 +262,11 @@ impl Conversation {
 
     fn received(&mut self, at: Duration, packet: Packet) {
         match packet {
+            Packet::ConnAck { code, .. } if self.stage == Stage::New => self.early_connack = Some(code),
+            _ if self.stage == Stage::New => {
+                self.omissions.push(Omission::NoConnect);
+                self.stage = Stage::Over;
+            }
             Packet::ConnAck { code: 0, .. } if self.stage == Stage::Connecting => {
                 self.stage = Stage::Connected;
                 self.push(at, Event::Connected);
@@ -257,6 +280,7 @@ impl Conversation {
             Packet::SubAck { id, codes } => {
                 let Some(place) = self.subscribes.iter().position(|(asked, _)| *asked == id) else { return };
                 let Some((_, filters)) = self.subscribes.remove(place) else { return };
+                self.subscribes_len -= size_of_filters(&filters);
                 for (filter, code) in filters.into_iter().zip(codes) {
                     self.push(at, Event::Subscribed { filter, granted: code != 0x80 });
                 }
@@ -264,6 +288,10 @@ impl Conversation {
             _ => {}
         }
     }
+}
+
+fn size_of_filters(filters: &[TopicFilter]) -> usize {
+    filters.iter().map(|filter| size_of::<TopicFilter>() + filter.as_str().len()).sum()
 }
 
 fn message(publish: PublishPacket) -> Publish {
@@ -386,10 +414,53 @@ mod tests {
     }
 
     #[test]
+    fn nothing_follows_the_last_word() {
+        let mut over = conversation();
+        over.feed(
+            Duration::ZERO,
+            Direction::Out,
+            &bytes(&[connect("me"), Packet::Disconnect, publish(Qos::AtMostOnce)]),
+        );
+        assert_eq!(kinds(&mut over), ["connect", "close"]);
+        assert_eq!(over.buffered(), 0);
+        let mut refused = conversation();
+        refused.feed(Duration::ZERO, Direction::Out, &bytes(&[connect("me")]));
+        let refusal = Packet::ConnAck { session_present: false, code: 5 };
+        refused.feed(Duration::ZERO, Direction::In, &bytes(&[refusal, publish(Qos::AtMostOnce)]));
+        assert_eq!(kinds(&mut refused), ["connect", "refused"]);
+    }
+
+    #[test]
+    fn a_connack_that_was_seen_before_its_connect_counts() {
+        let mut crossed = conversation();
+        let accepted = Packet::ConnAck { session_present: false, code: 0 };
+        crossed.feed(Duration::ZERO, Direction::In, &bytes(&[accepted]));
+        crossed.feed(Duration::ZERO, Direction::Out, &bytes(&[connect("me")]));
+        assert_eq!(kinds(&mut crossed), ["connect", "connected"]);
+    }
+
+    #[test]
+    fn filters_that_wait_for_their_answer_are_counted() {
+        let mut asking = conversation();
+        let filter = TopicFilter::new("a").expect("valid");
+        let filters = vec![(filter, Qos::AtMostOnce); 10_000];
+        let id = PacketId::new(1).expect("not 0");
+        asking.feed(Duration::ZERO, Direction::Out, &bytes(&[connect("me"), Packet::Subscribe { id, filters }]));
+        assert!(asking.buffered() >= 10_000 * size_of::<TopicFilter>());
+        asking.abandon();
+        assert_eq!(asking.buffered(), 0);
+    }
+
+    #[test]
     fn what_cannot_be_written_is_told() {
         let mut late = conversation();
         late.feed(Duration::ZERO, Direction::Out, &bytes(&[publish(Qos::AtMostOnce)]));
         assert_eq!(late.take_omissions(), [Omission::NoConnect]);
+        let mut quiet = conversation();
+        quiet.feed(Duration::ZERO, Direction::In, &bytes(&[publish(Qos::AtMostOnce), publish(Qos::AtMostOnce)]));
+        quiet.end(Duration::ZERO, Direction::In);
+        assert_eq!(quiet.take_omissions(), [Omission::NoConnect]);
+        assert!(kinds(&mut quiet).is_empty(), "a message without its connection says nothing");
         let mut odd = conversation();
         odd.feed(Duration::ZERO, Direction::Out, &bytes(&[connect("a b")]));
         assert!(matches!(odd.take_omissions()[..], [Omission::ClientId(_)]));

@@ -139,6 +139,21 @@ fn a_secret_in_a_query_is_not_written() {
 }
 
 #[test]
+fn a_secret_in_a_filter_or_in_the_words_of_a_peer_is_not_written() {
+    let filter = TopicFilter::new("p/me/x?access_token=T0k3n").expect("a filter");
+    let said = LinkError::new(LinkErrorKind::Proxy, "http://ann:T0k3n@proxy:3128 refused");
+    let text = written(&[
+        entry(0, Event::Subscribe(filter.clone())),
+        entry(0, Event::Subscribed { filter: filter.clone(), granted: true }),
+        entry(0, Event::Unsubscribe(filter)),
+        entry(0, Event::Refused(said.clone())),
+        entry(0, Event::Lost(said)),
+    ]);
+    assert!(!text.contains("T0k3n"), "{text}");
+    assert_eq!(text.matches("access_token=xxxxx").count(), 3);
+}
+
+#[test]
 fn reading_is_lenient_where_nothing_is_lost() {
     let text = "\n{\"capture\":1,\"later\":[1]}\n\n  \n{\"kind\":\"publish\",\"topic\":\"t\",\"payload\":\"\",\"later\":{},\"us\":7,\"link\":0}\r\n{\"kind\":\"close\",\"us\":8,\"link\":0}";
     let read: Vec<_> = Reader::new(text.as_bytes()).expect("a header").map(|e| e.expect("well-formed")).collect();

@@ -119,21 +119,20 @@ impl<W: io::Write> Writer<W> {
             Event::Connect { endpoint, client_id, username, protocol } => {
                 line.insert("endpoint".into(), endpoint.to_string().into());
                 line.insert("client_id".into(), client_id.as_str().into());
-                let username = self.shown(username.as_bytes());
-                line.insert("username".into(), String::from_utf8_lossy(&username).into());
+                line.insert("username".into(), self.shown_text(username));
                 if let Some(protocol) = protocol {
                     line.insert("protocol".into(), code::protocol(*protocol).into());
                 }
             }
             Event::Subscribe(filter) | Event::Unsubscribe(filter) => {
-                drop(line.insert("filter".into(), filter.as_str().into()))
+                drop(line.insert("filter".into(), self.shown_text(filter.as_str())))
             }
             Event::Subscribed { filter, granted } => {
-                line.insert("filter".into(), filter.as_str().into());
+                line.insert("filter".into(), self.shown_text(filter.as_str()));
                 line.insert("granted".into(), (*granted).into());
             }
             Event::Publish(publish) | Event::Received(publish) => self.message(publish, line),
-            Event::Refused(error) | Event::Lost(error) => failure(error, line),
+            Event::Refused(error) | Event::Lost(error) => self.failure(error, line),
             Event::Stopped(why) => drop(line.insert("detail".into(), why.as_str().into())),
             Event::Connected | Event::Close | Event::Dropped => {}
         }
@@ -141,8 +140,7 @@ impl<W: io::Write> Writer<W> {
 
     fn message(&self, publish: &Publish, line: &mut Map<String, Value>) {
         // A topic holds the query of its request, and there may be a secret in that.
-        let topic = self.shown(publish.topic.as_str().as_bytes());
-        line.insert("topic".into(), String::from_utf8_lossy(&topic).into());
+        line.insert("topic".into(), self.shown_text(publish.topic.as_str()));
         line.insert("qos".into(), (publish.qos as u8).into());
         let payload = self.shown(&publish.payload);
         let payload = match std::str::from_utf8(&payload) {
@@ -150,6 +148,18 @@ impl<W: io::Write> Writer<W> {
             Err(_) => json!({ "hex": code::to_hex(&payload) }),
         };
         line.insert("payload".into(), payload);
+    }
+
+    /// The words may be those of a peer, which repeats what it was sent.
+    fn failure(&self, error: &LinkError, line: &mut Map<String, Value>) {
+        line.insert("error".into(), code::error(error.kind()).into());
+        if !error.detail().is_empty() {
+            line.insert("detail".into(), self.shown_text(error.detail()));
+        }
+    }
+
+    fn shown_text(&self, text: &str) -> Value {
+        String::from_utf8_lossy(&self.shown(text.as_bytes())).into()
     }
 
     fn shown<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
@@ -167,11 +177,4 @@ impl<W: io::Write> Writer<W> {
 
 fn full() -> io::Error {
     io::Error::new(io::ErrorKind::StorageFull, "the capture has reached its bound")
-}
-
-fn failure(error: &LinkError, line: &mut Map<String, Value>) {
-    line.insert("error".into(), code::error(error.kind()).into());
-    if !error.detail().is_empty() {
-        line.insert("detail".into(), error.detail().into());
-    }
 }

@@ -10,7 +10,7 @@ use crate::cli::secret_input;
 use crate::client::vault::private_file;
 
 /// The environment variable that holds the password when no file does.
-const PASSWORD_VARIABLE: &str = "THINGIF_ADMIN_PASSWORD";
+pub(crate) const PASSWORD_VARIABLE: &str = "THINGIF_ADMIN_PASSWORD";
 
 /// Look after the admin page of `thingif serve --admin`.
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ enum Verb {
   pass thingif | thingif admin password --data /var/lib/thingif --password-file -")]
 struct SetPassword {
     /// The data directory of `thingif serve`.
-    #[arg(long, value_name = "DIR", env = "THINGIF_DATA")]
+    #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// The password, from a file or from standard input (-). Default: from THINGIF_ADMIN_PASSWORD.
     #[arg(long, value_name = "FILE")]

@@ -47,7 +47,7 @@ enum Verb {
 #[derive(Debug, Args)]
 struct DataArgs {
     /// The data directory of `thingif serve`.
-    #[arg(long, value_name = "DIR", env = "THINGIF_DATA")]
+    #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Print JSON, one line a result.
     #[arg(long)]

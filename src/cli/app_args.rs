@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::cli::exit::Failure;
 use crate::cli::request_args::read_input;
-use crate::cli::secret_input;
+use crate::cli::{secret_input, settings};
 use crate::ids::AppId;
 use crate::secret::Secret;
 
@@ -34,6 +34,17 @@ impl FromStr for AppArg {
 }
 
 impl AppArg {
+    /// The key that was given with the id.
+    pub(crate) fn own_key(&self) -> Option<Secret<String>> {
+        self.key.clone()
+    }
+
+    /// Whether the environment names the same application for every verb.
+    pub(crate) fn is_the_environments(&self) -> bool {
+        let named = std::env::var(settings::variable("app")).ok();
+        named.and_then(|text| text.parse().ok()).is_some_and(|named: Self| named.id == self.id)
+    }
+
     /// The key: what was given with the id, else the file, else the environment.
     pub(crate) fn key(&self, file: Option<&Path>) -> Result<Secret<String>, Failure> {
         if let Some(key) = &self.key {

@@ -23,7 +23,7 @@ To restore it, serve it, or a copy of it:
   thingif serve --data /backup/thingif-2026-01-31 --app …")]
 pub(crate) struct Backup {
     /// The data directory of `thingif serve`.
-    #[arg(long, value_name = "DIR", env = "THINGIF_DATA")]
+    #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Where to put the copy: a directory that is not there yet, or is empty.
     #[arg(long, value_name = "DIR")]

@@ -20,7 +20,7 @@ use crate::thing_if::Credential;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CredentialArgs {
     /// Where the thing's credential is kept. Default: thingif/credential.json under $XDG_STATE_HOME or ~/.local/state.
-    #[arg(long, value_name = "FILE", env = "THINGIF_CREDENTIALS")]
+    #[arg(long, value_name = "FILE")]
     credentials: Option<PathBuf>,
 }
 

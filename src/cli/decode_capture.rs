@@ -10,7 +10,7 @@ use crate::cli::message::Message;
 use crate::cli::output;
 use crate::mqtt::Publish;
 use crate::secret::Redacted;
-use crate::topic::Topic;
+use crate::topic::{Topic, TopicFilter};
 
 /// Whether `source` begins as a capture does.
 pub(crate) fn is_one(source: &mut impl BufRead) -> bool {
@@ -27,7 +27,7 @@ pub(crate) fn show(source: impl BufRead, as_json: bool, secrets: bool) -> Result
         let masked = if header.redacted { "masked" } else { "WITH SECRETS" };
         let parts = [header.source.as_str(), masked, header.note.as_str()];
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        output::line(&format!("capture: {}", parts.join(", ")))?;
+        output::line(&format!("capture: {}", text(parts.join(", ").as_bytes(), secrets)))?;
     }
     for entry in reader {
         match entry {
@@ -43,7 +43,13 @@ pub(crate) fn show(source: impl BufRead, as_json: bool, secrets: bool) -> Result
 }
 
 fn text(bytes: &[u8], secrets: bool) -> String {
-    if secrets { String::from_utf8_lossy(bytes).into_owned() } else { Redacted::new(bytes).to_string() }
+    if !secrets {
+        return Redacted::new(bytes).to_string();
+    }
+    // What could confuse a terminal is no secret.
+    let plain = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
+    let shown = |c: char| if plain(c) { c.to_string() } else { c.escape_default().to_string() };
+    String::from_utf8_lossy(bytes).replace("\r\n", "\n").chars().map(shown).collect()
 }
 
 fn shown(entry: &Entry, secrets: bool) -> String {
@@ -52,22 +58,23 @@ fn shown(entry: &Entry, secrets: bool) -> String {
         Some(Direction::In) => '←',
         None => '·',
     };
+    let of = |filter: &TopicFilter| text(filter.as_str().as_bytes(), secrets);
     let what = match &entry.event {
         Event::Connect { endpoint, client_id, username, .. } => {
             format!("connect {endpoint} as {client_id}, user name {}", text(username.as_bytes(), secrets))
         }
         Event::Connected => "connected".into(),
-        Event::Refused(error) => format!("refused: {error}"),
-        Event::Subscribe(filter) => format!("subscribe {filter}"),
-        Event::Subscribed { filter, granted: true } => format!("subscribed {filter}"),
-        Event::Subscribed { filter, .. } => format!("subscription refused {filter}"),
-        Event::Unsubscribe(filter) => format!("unsubscribe {filter}"),
+        Event::Refused(error) => format!("refused: {}", text(error.to_string().as_bytes(), secrets)),
+        Event::Subscribe(filter) => format!("subscribe {}", of(filter)),
+        Event::Subscribed { filter, granted: true } => format!("subscribed {}", of(filter)),
+        Event::Subscribed { filter, .. } => format!("subscription refused {}", of(filter)),
+        Event::Unsubscribe(filter) => format!("unsubscribe {}", of(filter)),
         Event::Publish(publish) => format!("publish {}", message(publish, secrets)),
         Event::Received(publish) => format!("received {}", message(publish, secrets)),
-        Event::Lost(error) => format!("lost: {error}"),
+        Event::Lost(error) => format!("lost: {}", text(error.to_string().as_bytes(), secrets)),
         Event::Close => "close".into(),
         Event::Dropped => "dropped".into(),
-        Event::Stopped(why) => format!("the recording stopped: {why}"),
+        Event::Stopped(why) => format!("the recording stopped: {}", text(why.as_bytes(), secrets)),
     };
     format!("{:>12.3} ms  link {} {arrow} {what}", entry.at.as_secs_f64() * 1000.0, entry.link)
 }

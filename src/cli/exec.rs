@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
+use crate::cli::settings;
 use crate::client::commands::{Actuator, ReceivedCommand};
 use crate::ids::AppId;
 use crate::thing_if::{ActionResult, ActionResults, Actions, CommandPush};
@@ -40,6 +41,10 @@ impl Exec {
             .env("THINGIF_ACTIONS", names(&command.actions))
             .env_remove(crate::cli::app_args::KEY_VARIABLE)
             .env_remove(crate::cli::thing_args::PASSWORD_VARIABLE)
+            .env_remove(crate::cli::route_args::PROXY_PASSWORD_VARIABLE)
+            // These two may have a secret beside their names.
+            .env_remove(settings::variable("app"))
+            .env_remove(settings::variable("proxy"))
             .stdin(Stdio::piped())
             .stdout(std::io::stderr())
             .stderr(Stdio::piped())

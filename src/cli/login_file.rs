@@ -26,7 +26,7 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LoginArgs {
     /// Where the user's login is kept. Default: thingif/login.json under $XDG_STATE_HOME or ~/.local/state.
-    #[arg(long, value_name = "FILE", env = "THINGIF_LOGIN")]
+    #[arg(long, value_name = "FILE")]
     login: Option<PathBuf>,
     /// Give up after this long, for each request.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = duration_arg::seconds)]

@@ -13,13 +13,17 @@ mod backup;
 mod bridge;
 mod call;
 mod call_failure;
+mod command_line;
+mod completions;
 mod config_file;
+mod conformance;
 mod connection_lock;
 mod credential_file;
 mod credential_vault;
 mod decode;
 mod decode_capture;
 mod demo;
+mod doctor;
 mod duration_arg;
 mod encode;
 mod exec;
@@ -34,6 +38,7 @@ mod local_ca;
 mod local_socket;
 mod logging;
 mod login_file;
+mod man;
 mod message;
 mod narrator;
 mod onboard;
@@ -52,6 +57,7 @@ mod server;
 mod server_tls;
 mod service;
 mod session;
+mod settings;
 mod signals;
 mod table;
 mod tap;
@@ -61,9 +67,10 @@ mod thing_send;
 mod tls_probe;
 mod user;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use exit::Failure;
 
@@ -78,12 +85,21 @@ const MAX_INPUT: u64 = 16 * 1024 * 1024;
     max_term_width = 100,
     after_help = "Exit statuses follow curl: 0 done, 2 usage, \
     6 name not resolved, 7 cannot connect, 22 status >= 400 with --fail, 28 timed out, 35 TLS, 60 certificate, \
-    67 login refused, 1 anything else.\nLogs: -v, or THINGIF_LOG in the syntax of RUST_LOG, such as thingif::edge=debug."
+    67 login refused, 1 anything else.\n\n\
+    Settings: a flag goes before its variable, a variable before the file of --config, and that before the default. The variable \
+    of --some-flag is THINGIF_SOME_FLAG; [env: …] says which flags have one. An empty one counts as not set; of a flag that \
+    may be repeated it is one value. Secrets alone are in THINGIF_APP_KEY, THINGIF_PASSWORD, THINGIF_ADMIN_PASSWORD and \
+    THINGIF_PROXY_PASSWORD, or in files.\n\n\
+    Logs: -v, or THINGIF_LOG in the syntax of RUST_LOG, such as thingif::edge=debug."
 )]
 struct Cli {
     /// Say on standard error what happens; twice for every step.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
+    /// Settings from a TOML file: a table for each verb, in it its flags by their names, without the dashes.
+    #[arg(long, global = true, value_name = "FILE")]
+    #[allow(dead_code, reason = "read before the other flags are")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -107,6 +123,10 @@ enum Verb {
     Decode(decode::Decode),
     Record(record::Record),
     Replay(replay::Replay),
+    Doctor(Box<doctor::Doctor>),
+    Conformance(conformance::Conformance),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Reads the command line, does what it says, and gives the exit status.
@@ -134,6 +154,10 @@ pub fn main() -> ExitCode {
         Verb::Decode(verb) => verb.run(),
         Verb::Record(verb) => wait_for(verb.run()),
         Verb::Replay(verb) => wait_for(verb.run()),
+        Verb::Doctor(verb) => wait_for(verb.run()),
+        Verb::Conformance(verb) => wait_for(verb.run(cli.verbose > 0)),
+        Verb::Completions(verb) => verb.run(),
+        Verb::Man(verb) => verb.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -141,17 +165,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The command line, and with it the file of settings that it names.
+/// The command line, completed by the environment and the file of settings.
 fn parse() -> Result<Cli, Failure> {
-    let arguments: Vec<_> = std::env::args_os().collect();
-    let Some((completed, file)) = config_file::complete(&Cli::command(), &arguments)? else {
-        return Ok(Cli::parse_from(arguments));
-    };
-    Cli::try_parse_from(completed).map_err(|error| {
-        let said = error.to_string();
-        let said = said.trim_start_matches("error: ").trim_end();
-        Failure::usage(said).advise(format_args!("The settings in {} count as flags.", file.display()))
-    })
+    let matches = command_line::read(Cli::command(), std::env::args_os().collect())?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.exit())
 }
 
 /// Runs a verb that does more than one thing at once.
@@ -183,27 +200,53 @@ mod tests {
             let name = verb.get_name();
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("Examples:\n  "), "{name} has no examples");
-            let lines = help.replace("\\\n", " ");
-            let examples: Vec<_> = lines.lines().filter_map(|line| line.split_once("thingif ")).collect();
-            assert!(examples.iter().any(|(_, rest)| rest.starts_with(name)), "{name}: {help}");
-            for (_, example) in examples {
-                // What stands behind a pipe or a comment is something else's.
-                let own = example.split(['|', '#']).next().unwrap_or_default();
-                let mut words = own.split_whitespace();
-                let mut command =
-                    program.find_subcommand(words.next().unwrap_or_default()).unwrap_or_else(|| panic!("{example}"));
-                for word in words {
-                    match word.strip_prefix("--") {
-                        Some(flag) => {
-                            let known = command
-                                .get_arguments()
-                                .chain(program.get_arguments())
-                                .any(|argument| argument.get_long() == Some(flag));
-                            assert!(known, "{name}: --{flag} in {example}");
-                        }
-                        None => command = command.find_subcommand(word).unwrap_or(command),
-                    }
+            let examples = examples_in(&help);
+            assert!(examples.iter().any(|example| example.starts_with(name)), "{name}: {help}");
+            examples.iter().for_each(|example| check(&program, example));
+        }
+    }
+
+    #[test]
+    fn the_manual_names_only_what_is_there() {
+        let program = Cli::command();
+        let mut seen = 0;
+        for chapter in [
+            include_str!("../manual/bridging.md"),
+            include_str!("../manual/capturing.md"),
+            include_str!("../manual/conformance.md"),
+            include_str!("../manual/device.md"),
+            include_str!("../manual/server.md"),
+            include_str!("../manual/shell.md"),
+        ] {
+            let lines: Vec<_> = chapter.lines().filter(|line| line.starts_with("thingif ")).collect();
+            seen += lines.len();
+            lines.iter().for_each(|line| check(&program, line.trim_start_matches("thingif ")));
+        }
+        assert!(seen >= 20, "{seen}");
+    }
+
+    /// What stands behind `thingif` in each line of `text`.
+    fn examples_in(text: &str) -> Vec<String> {
+        let lines = text.replace("\\\n", " ");
+        lines.lines().filter_map(|line| line.split_once("thingif ")).map(|(_, example)| example.to_owned()).collect()
+    }
+
+    fn check(program: &clap::Command, example: &str) {
+        // What stands behind a pipe or a comment is something else's.
+        let own = example.split(['|', '#']).next().unwrap_or_default();
+        let mut words = own.split_whitespace();
+        let mut command =
+            program.find_subcommand(words.next().unwrap_or_default()).unwrap_or_else(|| panic!("{example}"));
+        for word in words {
+            match word.strip_prefix("--") {
+                Some(flag) => {
+                    let known = command
+                        .get_arguments()
+                        .chain(program.get_arguments())
+                        .any(|argument| argument.get_long() == Some(flag));
+                    assert!(known, "--{flag} in {example}");
                 }
+                None => command = command.find_subcommand(word).unwrap_or(command),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Progress of long work: a bar on standard error if that is a terminal, nothing otherwise.
 
 use std::path::Path;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -15,6 +16,13 @@ pub(crate) fn bytes(path: &Path) -> ProgressBar {
 /// A bar for `count` steps.
 pub(crate) fn steps(count: usize) -> ProgressBar {
     bar(count as u64, "{bar:40} {pos}/{len} {msg}")
+}
+
+/// A spinner for waiting, of which the message says for what.
+pub(crate) fn waiting() -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
 }
 
 fn bar(len: u64, template: &str) -> ProgressBar {

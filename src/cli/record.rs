@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -34,23 +34,24 @@ use crate::replay::recorder;
   tcpdump -i lo -w lo.pcap tcp port 1883
   thingif record session.jsonl --from-pcap lo.pcap --port 1883 --ws-port 12470")]
 pub(crate) struct Record {
-    /// The capture to write, with mode 0600; an older one is replaced. Standard output if it is -.
+    /// The capture to write, with mode 0600; an older one is replaced, a symbolic link is not followed. Standard output if it
+    /// is -.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Wait for devices here.
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "broker", required_unless_present = "from_pcap")]
+    #[arg(long, value_name = "ADDRESS:PORT", required_unless_present = "from_pcap")]
     listen: Option<ListenAddress>,
     /// The broker: mqtt:// or mqtts://, HOST, and :PORT where it is not 1883 or 8883.
-    #[arg(long, value_name = "URL", requires = "listen", env = "THINGIF_BROKER")]
+    #[arg(long, value_name = "URL", required_unless_present = "from_pcap", conflicts_with = "from_pcap")]
     broker: Option<Endpoint>,
     /// Speak TLS with devices: the certificate and its chain (PEM).
-    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "listen"])]
+    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "from_pcap")]
     tls_cert: Option<PathBuf>,
     /// The key of --tls-cert (PEM).
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE", requires = "tls_cert", conflicts_with = "from_pcap")]
     tls_key: Option<PathBuf>,
     /// Trust the authorities in this PEM file at the broker, instead of the system's.
-    #[arg(long, value_name = "FILE", requires = "listen")]
+    #[arg(long, value_name = "FILE", conflicts_with = "from_pcap")]
     ca: Option<PathBuf>,
     /// Read the packets of this .pcap or .pcapng file; standard input if it is -.
     #[arg(long, value_name = "FILE", conflicts_with = "listen")]
@@ -97,13 +98,37 @@ impl CaptureOptions {
         let sink: Sink = if path == Path::new("-") {
             Box::new(io::stdout())
         } else {
-            let mut open = OpenOptions::new();
-            Box::new(open.write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?)
+            Box::new(create_private(path).map_err(failed)?)
         };
         let header = Header { note: self.note.clone(), ..Header::new(self.source.as_str()) };
         let writer = if self.secrets { Writer::danger_with_secrets(sink, &header) } else { Writer::new(sink, &header) };
         Ok(writer.map_err(failed)?.with_max_len(u64::from(self.max_size) * 1_000_000))
     }
+}
+
+/// A new file that only its owner reads, in the place of an older one, whose mode and readers are its own. A pipe or a device
+/// is written to as it is.
+fn create_private(path: &Path) -> io::Result<File> {
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        let is_stream = |found: &std::fs::Metadata| !found.is_file() && !found.is_dir() && !found.is_symlink();
+        if is_stream(&found) || std::fs::metadata(path).is_ok_and(|target| is_stream(&target)) {
+            return OpenOptions::new().write(true).open(path);
+        }
+        if found.is_symlink() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link, and none is followed"));
+        }
+        if found.is_file() {
+            std::fs::remove_file(path)?;
+        }
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| {
+        std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|found| (found.dev(), found.ino()))
+    };
+    id(one).is_some_and(|one| id(other) == Some(one))
 }
 
 impl Record {
@@ -117,6 +142,9 @@ impl Record {
 
     fn import(&self, packets: &Path) -> Result<(), Failure> {
         let name = packets.display();
+        if is_same_file(packets, &self.file) {
+            return Err(Failure::usage(format_args!("{name} is to be read, and would be replaced")));
+        }
         let progress = progress::bytes(packets);
         let source: Box<dyn io::Read + Send> = if packets == Path::new("-") {
             Box::new(io::stdin())
@@ -169,6 +197,10 @@ impl Record {
     }
 
     async fn record(&self, listen: ListenAddress, broker: &Endpoint) -> Result<(), Failure> {
+        if broker.scheme.is_websocket() {
+            return Err(Failure::usage(format_args!("{broker} cannot be recorded: only mqtt:// and mqtts:// can"))
+                .advise("A WebSocket can be recorded by tcpdump, and read with --from-pcap and --ws-port."));
+        }
         let listener =
             listen.bind("--listen").await?.ok_or_else(|| Failure::usage("--listen needs an address and a port"))?;
         let address = listener

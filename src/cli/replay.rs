@@ -48,25 +48,25 @@ pub(crate) struct Replay {
     machine: bool,
     /// The application at --broker, which may be another one than the recorded. Without :KEY its key comes from --app-key-file or
     /// THINGIF_APP_KEY.
-    #[arg(long, value_name = "ID[:KEY]", value_parser = Unquoted::<AppArg>::default(), requires = "broker")]
+    #[arg(long, value_name = "ID[:KEY]", value_parser = Unquoted::<AppArg>::default(), conflicts_with_all = ["listen", "machine"])]
     app: Option<AppArg>,
     /// The key of --app, from a file or from standard input (-).
-    #[arg(long, value_name = "FILE", requires = "app")]
+    #[arg(long, value_name = "FILE", requires = "app", conflicts_with_all = ["listen", "machine"])]
     app_key_file: Option<PathBuf>,
     /// The things' password instead of the masked one, from a file or from standard input (-).
-    #[arg(long, value_name = "FILE", requires = "broker")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "machine"])]
     password_file: Option<PathBuf>,
     /// The token of calls whose own did not come by an onboarding in the capture, from a file or from standard input (-).
-    #[arg(long, value_name = "FILE", requires = "broker")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "machine"])]
     token_file: Option<PathBuf>,
     /// Trust the authorities in this PEM file at --broker, instead of the system's.
-    #[arg(long, value_name = "FILE", requires = "broker")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "machine"])]
     ca: Option<PathBuf>,
     /// Speak TLS with the client of --listen: the certificate and its chain (PEM).
-    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "listen"])]
+    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with_all = ["broker", "machine"])]
     tls_cert: Option<PathBuf>,
     /// The key of --tls-cert (PEM).
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE", requires = "tls_cert", conflicts_with_all = ["broker", "machine"])]
     tls_key: Option<PathBuf>,
     /// So many times as fast as recorded, or max: without any pause.
     #[arg(long, value_name = "N|max", default_value = "1")]

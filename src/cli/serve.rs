@@ -37,16 +37,12 @@ use crate::secret::Secret;
   thingif serve --config /etc/thingif/thingif.toml
   thingif serve --app demo:KEY --http 0 --mqtt 0 --https off --mqtts off --ws off --wss off")]
 pub(crate) struct Serve {
-    /// Settings from a TOML file: flags by their names, without the dashes. What is given otherwise goes before them.
-    #[arg(long, value_name = "FILE", env = "THINGIF_CONFIG")]
-    #[allow(dead_code, reason = "read before the flags are")]
-    config: Option<PathBuf>,
     /// Keep everything in this directory. Default: in memory, forgotten at the end.
-    #[arg(long, value_name = "DIR", env = "THINGIF_DATA")]
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// An application and its key, besides those that `thingif app create` made in --data. Repeatable. Without :KEY the key is
     /// taken from THINGIF_APP_KEY.
-    #[arg(long = "app", value_name = "ID[:KEY]", required_unless_present_any = ["apps_file", "data", "config"], value_parser = Unquoted::<AppArg>::default())]
+    #[arg(long = "app", value_name = "ID[:KEY]", required_unless_present_any = ["apps_file", "data"], value_parser = Unquoted::<AppArg>::default())]
     apps: Vec<AppArg>,
     /// Applications from a file, one ID:KEY a line.
     #[arg(long, value_name = "FILE")]

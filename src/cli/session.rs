@@ -18,20 +18,29 @@ use crate::secret::Secret;
 use crate::transport::native::{self, Native};
 use crate::transport::paho::{self, Paho};
 use crate::transport::record::Record;
-use crate::transport::{Tls, Transport};
+use crate::transport::{Proxy, Tls, Transport};
 
-/// The transport, with the files and the danger that the command line and the credential name.
-pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Arc<dyn Transport>, Failure> {
-    let tls = Tls {
+/// The files and the danger that the command line and the credential name.
+pub(crate) fn tls(route: &Route, args: &RouteArgs) -> Tls {
+    if args.danger_accept_any_certificate {
+        eprintln!("thingif: DANGER: certificates are not checked; anybody on the way can read and change everything");
+    }
+    Tls {
         ca_file: route.ca.clone(),
         client_cert_file: route.cert.clone(),
         client_key_file: route.key.clone(),
         danger_accept_any_certificate: args.danger_accept_any_certificate,
-    };
-    if args.danger_accept_any_certificate {
-        eprintln!("thingif: DANGER: certificates are not checked; anybody on the way can read and change everything");
     }
-    let proxy = route.proxy.as_ref().map(|proxy| args.login(proxy)).transpose()?;
+}
+
+/// The proxy that they name, with its login.
+pub(crate) fn proxy(route: &Route, args: &RouteArgs) -> Result<Option<Proxy>, Failure> {
+    route.proxy.as_ref().map(|proxy| args.login(proxy)).transpose()
+}
+
+/// The transport that the command line chose, with its [files](tls) and its [proxy].
+pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Arc<dyn Transport>, Failure> {
+    let (tls, proxy) = (tls(route, args), proxy(route, args)?);
     let made: Result<Arc<dyn Transport>, LinkError> = match route.transport {
         Carrier::Paho => {
             let mut options = paho::Options::default();
@@ -56,6 +65,11 @@ pub(crate) fn transport(route: &Route, args: &RouteArgs) -> Result<Arc<dyn Trans
 /// The secrets for another onboarding are read from where the first one had them, if they are still there. Without them a
 /// credential that is no longer accepted ends in a refused login, which says to onboard again.
 pub(crate) fn resume(onboarded: &Onboarded, connect_timeout: Option<Duration>) -> Result<Config, Failure> {
+    Ok(onboard_again(onboarded, connect_timeout)?.with_resume(onboarded.credential.clone()))
+}
+
+/// As [`resume`], without the credential itself.
+pub(crate) fn onboard_again(onboarded: &Onboarded, connect_timeout: Option<Duration>) -> Result<Config, Failure> {
     let secret = |what, path: &Option<std::path::PathBuf>| {
         path.as_deref()
             .and_then(|path: &Path| secret_input::read(what, path).ok())
@@ -74,10 +88,7 @@ pub(crate) fn resume(onboarded: &Onboarded, connect_timeout: Option<Duration>) -
         }
         None => config,
     };
-    Ok(config
-        .with_assigned_scheme(settings.scheme)
-        .with_response_filter(settings.response_filter)
-        .with_resume(credential.clone()))
+    Ok(config.with_assigned_scheme(settings.scheme).with_response_filter(settings.response_filter))
 }
 
 /// What a verb that stays connected begins with: the stored credential, else the thing that the flags name, which is

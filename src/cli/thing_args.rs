@@ -24,7 +24,7 @@ pub(crate) const PASSWORD_VARIABLE: &str = "THINGIF_PASSWORD";
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ThingArgs {
     /// The default broker: mqtt://, mqtts://, ws:// or wss://, HOST, and :PORT where it is not 1883, 8883, 12470 or 12473.
-    #[arg(long, value_name = "URL", env = "THINGIF_BROKER")]
+    #[arg(long, value_name = "URL")]
     broker: Option<Endpoint>,
     /// The application. Without :KEY its key comes from --app-key-file or THINGIF_APP_KEY.
     #[arg(long, value_name = "ID[:KEY]", value_parser = Unquoted::<AppArg>::default())]
@@ -74,6 +74,8 @@ impl ThingArgs {
         match (&self.broker, &self.app, &self.thing) {
             (Some(broker), Some(app), Some(thing)) => Ok(Some(Named { broker, app, thing, args: self })),
             (_, None, None) => Ok(None),
+            // The environment's application is a default for whoever names a thing, as its broker is.
+            (_, Some(app), None) if app.is_the_environments() => Ok(None),
             (broker, app, thing) => {
                 let missing = [("--broker", broker.is_none()), ("--app", app.is_none()), ("--thing", thing.is_none())];
                 let missing: Vec<_> =

@@ -47,7 +47,7 @@ impl User {
 #[derive(Debug, Args)]
 struct UserArgs {
     /// The service: http://HOST[:PORT] or https://HOST[:PORT].
-    #[arg(long, value_name = "URL", env = "THINGIF_SERVICE", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     service: ServiceUrl,
     /// Trust the certificate authorities in this PEM file instead of the system's.
     #[arg(long, value_name = "FILE")]

@@ -24,9 +24,9 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        // As bytes: what is not ASCII in it hides no name beside.
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect();
     for name in named.iter().chain(&KNOWN) {
         headers.remove(name);
@@ -64,5 +64,10 @@ mod tests {
         ];
         assert_eq!(left(&named), ["x-three:1"]);
         assert_eq!(left(&[("authorization", "Bearer x")]), ["authorization:Bearer x"]);
+        let mut map = HeaderMap::new();
+        map.insert("connection", HeaderValue::from_bytes(b"\xe4, x-one").expect("opaque"));
+        map.insert("x-one", HeaderValue::from_static("1"));
+        remove_hop_by_hop(&mut map);
+        assert!(map.is_empty(), "{map:?}");
     }
 }

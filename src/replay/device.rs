@@ -21,7 +21,8 @@ use crate::frame;
 use crate::ids::AppId;
 use crate::mqtt::packet::{Connect, Packet, Protocol};
 use crate::mqtt::{Endpoint, LinkErrorKind, Publish, Qos};
-use crate::secret::Secret;
+use crate::secret::{Redacted, Secret};
+use crate::topic::TopicFilter;
 
 /// How a capture is replayed as the device.
 #[derive(Clone)]
@@ -138,6 +139,12 @@ impl Device<'_> {
             .ok_or_else(|| ReplayError::Unfit(format!("line {}: link {number} is not connected", step.line)))
     }
 
+    fn filter(&self, step: &Step, recorded: &TopicFilter) -> Result<TopicFilter, ReplayError> {
+        let filter = self.bindings.translate(recorded.as_str().as_bytes());
+        TopicFilter::new(&String::from_utf8_lossy(&filter))
+            .map_err(|error| ReplayError::Unfit(format!("line {}: {error}", step.line)))
+    }
+
     async fn step(&mut self, index: usize, step: &Step) -> Result<(), ReplayError> {
         let wait = self.options.wait;
         match &step.entry.event {
@@ -157,15 +164,13 @@ impl Device<'_> {
                 _ => self.ended(step).await?,
             },
             Event::Subscribe(filter) => {
-                let filter = self.bindings.translate(filter.as_str().as_bytes());
-                let filter = crate::topic::TopicFilter::new(&String::from_utf8_lossy(&filter))
-                    .map_err(|error| ReplayError::Unfit(format!("line {}: {error}", step.line)))?;
+                let filter = self.filter(step, filter)?;
                 let wire = &mut self.link(step)?.wire;
                 let id = wire.id();
                 wire.send(Packet::Subscribe { id, filters: vec![(filter, Qos::AtMostOnce)] }).await;
             }
             Event::Unsubscribe(filter) => {
-                let filter = filter.clone();
+                let filter = self.filter(step, filter)?;
                 let wire = &mut self.link(step)?.wire;
                 let id = wire.id();
                 wire.send(Packet::Unsubscribe { id, filters: vec![filter] }).await;
@@ -273,7 +278,7 @@ impl Device<'_> {
     async fn publish(&mut self, step: &Step, recorded: &Publish) -> Result<(), ReplayError> {
         let topic = self.bindings.topic(&recorded.topic);
         let client_id = self.link(step)?.client_id.clone();
-        let payload = self.bindings.fill(&recorded.payload, |variable, value| {
+        let payload = self.bindings.fill(&recorded.payload, |variable, _| {
             let is_masked = self.bindings.redacted && variable.kind == Kind::Secret;
             match variable.name.as_str() {
                 "authorization" if is_masked => self
@@ -284,7 +289,7 @@ impl Device<'_> {
                 name if is_masked && name.ends_with("password") => {
                     self.options.thing_password.as_ref().map(|password| password.expose().clone().into_bytes())
                 }
-                _ => Some(self.bindings.value(variable.kind, value).to_vec()),
+                _ => None,
             }
         });
         let link = self.link(step)?;
@@ -331,7 +336,11 @@ impl Device<'_> {
     /// The server is to close the connection.
     async fn ended(&mut self, step: &Step) -> Result<(), ReplayError> {
         let wait = self.options.wait;
-        let next = self.link(step)?.wire.control(Instant::now() + wait).await;
+        let wire = &mut self.link(step)?.wire;
+        let mut next = wire.control(Instant::now() + wait).await;
+        while let Next::Packet(Packet::SubAck { .. }) = next {
+            next = wire.control(Instant::now() + wait).await; // it came too late then
+        }
         if let Next::Ended(_) = next {
             self.links.remove(&step.entry.link);
             return Ok(());
@@ -369,7 +378,7 @@ fn control(step: &Step, what: &str, recorded: &str, seen: String) -> Difference 
 
 pub(super) fn said(next: &Next, wait: Duration) -> String {
     match next {
-        Next::Packet(packet) => format!("{packet:?}"),
+        Next::Packet(packet) => Redacted::new(&format!("{packet:?}")).to_string(),
         Next::Ended(why) => format!("the connection ended: {why}"),
         Next::Silent => format!("nothing within {} s", wait.as_secs_f64()),
     }

@@ -30,6 +30,12 @@ use crate::thing_if::OnboardingAnswer;
 /// Connecting to the broker, and the first packet of a device, may take so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// When the device has closed its end, what the broker still says to it is passed on for so long.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A connection that cannot be accepted, for want of file descriptors, may be one then.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Assigned brokers that are remembered; the one that was told first is forgotten first.
 const MAX_ASSIGNED: usize = 10_000;
 
@@ -69,7 +75,7 @@ struct Proxy<W> {
 /// Records until the capture has reached its bound. `say` is told what is left out of the capture and which connections fail.
 ///
 /// # Errors
-/// Those of the listener and of the capture's sink.
+/// Those of the capture's sink, and a broker that speaks WebSocket. A connection that cannot be accepted ends nothing.
 pub async fn run<W: Write + Send + 'static>(
     listener: TcpListener,
     options: Options,
@@ -92,7 +98,14 @@ pub async fn run<W: Write + Send + 'static>(
     let mut links = 0;
     loop {
         let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => accepted?,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    (proxy.say)(format!("a connection cannot be accepted: {error}"));
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
             () = proxy.is_full.notified() => {
                 return match proxy.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
                     Some(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
@@ -135,6 +148,11 @@ impl<W: Write + Send> Proxy<W> {
         // Whom the device is says where it is to be led.
         let mut first = BytesMut::new();
         let client_id = timeout(PATIENCE, client_id(&mut device, &mut first)).await.map_err(late)??;
+        if let Some(what) = not_mqtt(&first) {
+            (self.say)(format!(
+                "link {link}: this is {what}; it passes, but only MQTT over TCP, or over TLS with a certificate, is recorded"
+            ));
+        }
         let target = {
             let assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
             assigned.0.get(&client_id).cloned().unwrap_or_else(|| self.options.broker.clone())
@@ -156,28 +174,40 @@ impl<W: Write + Send> Proxy<W> {
         };
         let (from_device, to_device) = tokio::io::split(device);
         let (from_broker, mut to_broker) = tokio::io::split(broker);
-        to_broker.write_all(&first).await?;
-        tokio::select! {
-            () = passage.out(from_device, to_broker) => passage.end(Direction::Out),
-            () = passage.inward(from_broker, to_device) => passage.end(Direction::In),
-        }
+        let out = async {
+            if to_broker.write_all(&first).await.is_err() || to_broker.flush().await.is_err() {
+                return Direction::In;
+            }
+            passage.out(from_device, to_broker).await
+        };
+        let mut inward = std::pin::pin!(passage.inward(from_broker, to_device));
+        let by = tokio::select! {
+            by = out => {
+                // Whoever speaks no more may listen still.
+                drop(timeout(LAST_WORDS, &mut inward).await);
+                by
+            }
+            () = &mut inward => Direction::In,
+        };
+        passage.end(by);
         Ok(())
     }
 }
 
 impl<W: Write + Send> Passage<'_, W> {
-    /// What the device sends goes through as it is.
-    async fn out(&self, mut from: ReadHalf<Box<dyn Stream>>, mut to: WriteHalf<Box<dyn Stream>>) {
+    /// What the device sends goes through as it is. Who ended that.
+    async fn out(&self, mut from: ReadHalf<Box<dyn Stream>>, mut to: WriteHalf<Box<dyn Stream>>) -> Direction {
         let mut buffer = BytesMut::with_capacity(16 * 1024);
         while matches!(from.read_buf(&mut buffer).await, Ok(1..)) {
             self.record(Direction::Out, &buffer);
             if to.write_all(&buffer).await.is_err() || to.flush().await.is_err() {
-                return;
+                return Direction::In;
             }
             buffer.clear();
         }
         // A DISCONNECT may be on its way still.
         drop(to.shutdown().await);
+        Direction::Out
     }
 
     /// What the broker sends goes through packet by packet, as it is, but for answers to onboardings.
@@ -238,7 +268,15 @@ impl<W: Write + Send> Passage<'_, W> {
         let body = Frame::parse(&publish.payload).ok()?.body();
         let endpoint = OnboardingAnswer::from_json(body).ok()?.endpoint;
         let client_id = endpoint.mqtt_topic.to_string();
-        let real = endpoint.endpoint(self.proxy.options.broker.scheme)?;
+        let scheme = self.proxy.options.broker.scheme;
+        let Some(real) = endpoint.endpoint(scheme) else {
+            let what = format!(
+                "link {}: the assigned broker has no port for {scheme}, so the device goes past this recording",
+                self.link
+            );
+            (self.proxy.say)(what);
+            return None;
+        };
         {
             let mut assigned = self.proxy.assigned.lock().unwrap_or_else(PoisonError::into_inner);
             let (by_client, order) = &mut *assigned;
@@ -302,6 +340,15 @@ fn scheme(options: &Options) -> crate::mqtt::Scheme {
 
 fn late(_: tokio::time::error::Elapsed) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "nothing happened for 30 s")
+}
+
+/// What it is that a device begins with, where it is another thing than is expected.
+fn not_mqtt(first: &[u8]) -> Option<&'static str> {
+    match first {
+        [b'G', b'E', b'T', b' ', ..] => Some("an HTTP request, such as a WebSocket begins with"),
+        [0x16, 3, ..] => Some("TLS"),
+        _ => None,
+    }
 }
 
 /// Reads until the CONNECT is there, and leaves everything in `first`. Of what is no MQTT, the client id is empty.

@@ -20,6 +20,7 @@ use super::{ReplayError, Replayed, Script, Speed, Step};
 use crate::capture::{Direction, Event};
 use crate::mqtt::packet::{Connect, Packet, PacketId, Protocol};
 use crate::mqtt::{LinkErrorKind, Publish};
+use crate::secret::Redacted;
 
 /// How a capture is replayed as the server.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ struct Link {
     answers: Vec<u8>,
     /// Filters that have come and were not looked at.
     filters: Vec<String>,
+    /// The same of UNSUBSCRIBEs.
+    unsubscribes: Vec<String>,
 }
 
 /// Replays `script` to the client that connects to `listener`; `progress` is told how many of its steps are done.
@@ -111,8 +114,7 @@ impl Server<'_> {
                 self.close(step).await;
             }
             Event::Subscribe(filter) => {
-                let filter = String::from_utf8_lossy(&self.bindings.translate(filter.as_str().as_bytes())).into_owned();
-                self.subscribed(step, &filter).await?;
+                self.subscribed(step, filter.as_str()).await?;
             }
             Event::Subscribed { granted, .. } => {
                 let code = if *granted { 0 } else { 0x80 };
@@ -127,11 +129,7 @@ impl Server<'_> {
                 }
             }
             Event::Unsubscribe(filter) => {
-                let wait = self.options.wait;
-                let next = self.link(step)?.wire.control(Instant::now() + wait).await;
-                if !matches!(&next, Next::Packet(Packet::Unsubscribe { filters, .. }) if filters.contains(filter)) {
-                    return Err(other(step, format!("UNSUBSCRIBE {filter}"), said(&next, wait)).into());
-                }
+                self.unsubscribed(step, filter.as_str()).await?;
             }
             Event::Publish(publish) => {
                 let wait = self.options.wait;
@@ -157,19 +155,18 @@ impl Server<'_> {
                 if !matches!(next, Next::Packet(Packet::Disconnect) | Next::Ended(_)) {
                     return Err(other(step, "DISCONNECT".into(), said(&next, wait)).into());
                 }
-                if let Some(publish) = link.wire.left_over() {
-                    let what = "a message came that was not recorded".to_owned();
-                    return Err(difference(step, what, vec!["nothing".into()], lines_of(&publish)).into());
-                }
+                nothing_left(step, link)?;
                 self.close(step).await;
             }
             Event::Lost(_) => self.close(step).await,
             Event::Dropped => {
                 let wait = self.options.wait;
-                let next = self.link(step)?.wire.control(Instant::now() + wait).await;
+                let link = self.link(step)?;
+                let next = link.wire.control(Instant::now() + wait).await;
                 if !matches!(next, Next::Ended(_) | Next::Packet(Packet::Disconnect)) {
                     return Err(other(step, "the end of the connection".into(), said(&next, wait)).into());
                 }
+                nothing_left(step, link)?;
                 self.close(step).await;
             }
             _ => {}
@@ -208,7 +205,8 @@ impl Server<'_> {
             }
         };
         self.compare_connect(step, client_id, username, &connect)?;
-        let link = Link { wire, subscribes: Vec::new(), answers: Vec::new(), filters: Vec::new() };
+        let link =
+            Link { wire, subscribes: Vec::new(), answers: Vec::new(), filters: Vec::new(), unsubscribes: Vec::new() };
         self.links.insert(step.entry.link, link);
         Ok(())
     }
@@ -232,16 +230,40 @@ impl Server<'_> {
             }
             None => String::from_utf8_lossy(&self.bindings.translate(text.as_bytes())).into_owned(),
         };
-        let lines = |id: &str, name: &str| vec![format!("CONNECT, client id {id}"), format!("user name {name}")];
+        let lines = |id: &str, name: &str| {
+            vec![format!("CONNECT, client id {id}"), format!("user name {}", Redacted::new(name))]
+        };
+        let is_name = now(username) == seen_name || self.bindings.is_text(username.as_bytes(), seen_name.as_bytes());
+        let is_same = is_name && now(client_id) == seen.client_id;
         let (recorded, seen) = (lines(&now(client_id), &now(username)), lines(&seen.client_id, seen_name));
-        match recorded == seen {
+        match is_same {
             true => Ok(()),
             false => Err(difference(step, "another CONNECT".into(), recorded, seen)),
         }
     }
 
-    async fn subscribed(&mut self, step: &Step, filter: &str) -> Result<(), ReplayError> {
+    async fn unsubscribed(&mut self, step: &Step, recorded: &str) -> Result<(), ReplayError> {
         let wait = self.options.wait;
+        let filter = String::from_utf8_lossy(&self.bindings.translate(recorded.as_bytes())).into_owned();
+        let link = self.link(step)?;
+        if link.unsubscribes.is_empty() {
+            match link.wire.control(Instant::now() + wait).await {
+                Next::Packet(Packet::Unsubscribe { filters, .. }) => {
+                    link.unsubscribes = filters.into_iter().map(|filter| filter.as_str().to_owned()).collect();
+                }
+                next => return Err(other(step, format!("UNSUBSCRIBE {filter}"), said(&next, wait)).into()),
+            }
+        }
+        let seen = link.unsubscribes.remove(0);
+        match self.bindings.is_text(recorded.as_bytes(), seen.as_bytes()) {
+            true => Ok(()),
+            false => Err(other(step, format!("UNSUBSCRIBE {filter}"), format!("UNSUBSCRIBE {seen}")).into()),
+        }
+    }
+
+    async fn subscribed(&mut self, step: &Step, recorded: &str) -> Result<(), ReplayError> {
+        let wait = self.options.wait;
+        let filter = String::from_utf8_lossy(&self.bindings.translate(recorded.as_bytes())).into_owned();
         let link = self.link(step)?;
         if link.filters.is_empty() {
             match link.wire.control(Instant::now() + wait).await {
@@ -253,7 +275,7 @@ impl Server<'_> {
             }
         }
         let seen = link.filters.remove(0);
-        match seen == filter {
+        match self.bindings.is_text(recorded.as_bytes(), seen.as_bytes()) {
             true => Ok(()),
             false => Err(other(step, format!("SUBSCRIBE {filter}"), format!("SUBSCRIBE {seen}")).into()),
         }
@@ -263,6 +285,21 @@ impl Server<'_> {
         if let Some(link) = self.links.remove(&step.entry.link) {
             link.wire.close().await;
         }
+    }
+}
+
+/// A client that leaves has said what was recorded and no more.
+fn nothing_left(step: &Step, link: &mut Link) -> Result<(), Difference> {
+    let nothing = vec!["nothing".to_owned()];
+    if let Some(publish) = link.wire.left_over() {
+        let what = "a message came that was not recorded".to_owned();
+        return Err(difference(step, what, nothing, lines_of(&publish)));
+    }
+    let filters = link.filters.iter().map(|filter| format!("SUBSCRIBE {filter}"));
+    let seen: Vec<_> = filters.chain(link.unsubscribes.iter().map(|filter| format!("UNSUBSCRIBE {filter}"))).collect();
+    match seen.is_empty() {
+        true => Ok(()),
+        false => Err(difference(step, "the client asks for more".into(), nothing, seen)),
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Wire {
     task: tokio::task::JoinHandle<String>,
     /// Messages that came before they were looked for.
     inbox: VecDeque<Publish>,
+    /// What came while a message was waited for and is none.
+    controls: VecDeque<Packet>,
     ended: Option<String>,
     last_id: u16,
 }
@@ -55,7 +57,7 @@ impl Wire {
         let decoder = if expects_connect { decoder.expecting_connect() } else { decoder };
         let task = tokio::spawn(carry(stream, decoder, arrived, to_send, protocol));
         let outgoing = Some(outgoing);
-        Self { incoming, outgoing, task, inbox: VecDeque::new(), ended: None, last_id: 0 }
+        Self { incoming, outgoing, task, inbox: VecDeque::new(), controls: VecDeque::new(), ended: None, last_id: 0 }
     }
 
     /// Sends; a connection that has ended is noticed by whoever looks for an answer.
@@ -78,6 +80,9 @@ impl Wire {
 
     /// The next packet that is no message; messages are kept.
     pub(super) async fn control(&mut self, deadline: Instant) -> Next {
+        if let Some(packet) = self.controls.pop_front() {
+            return Next::Packet(packet);
+        }
         loop {
             match self.next(deadline).await {
                 Next::Packet(Packet::Publish(publish)) => self.inbox.push_back(message(publish)),
@@ -110,9 +115,9 @@ impl Wire {
         wait: Duration,
         key: fn(&[u8]) -> Option<Vec<u8>>,
     ) -> Result<Publish, Difference> {
-        let topic = bindings.topic(&recorded.topic);
         let wanted = key(&bindings.fill(&recorded.payload, |_, _| None));
-        let is_it = |publish: &Publish| publish.topic == topic && key(&publish.payload) == wanted;
+        let is_it =
+            |publish: &Publish| bindings.is_topic(&recorded.topic, &publish.topic) && key(&publish.payload) == wanted;
         let deadline = Instant::now() + wait;
         let found = loop {
             if let Some(place) = self.inbox.iter().position(is_it) {
@@ -121,7 +126,7 @@ impl Wire {
             match self.next(deadline).await {
                 Next::Packet(Packet::Publish(publish)) => self.inbox.push_back(message(publish)),
                 Next::Packet(Packet::Disconnect) => self.ended = Some("it said DISCONNECT".into()),
-                Next::Packet(_) => {}
+                Next::Packet(packet) => self.controls.push_back(packet),
                 Next::Ended(why) => {
                     return Err(self.missing(step, recorded, bindings, &format!("the connection ended: {why}")));
                 }

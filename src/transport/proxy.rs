@@ -6,6 +6,8 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+#[cfg(feature = "cli")]
+use crate::mqtt::LinkError;
 use crate::mqtt::{Endpoint, Scheme};
 use crate::secret::Secret;
 
@@ -100,6 +102,16 @@ impl Proxy {
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+
+    /// The tunnel to `endpoint` that it makes over `stream`, a connection to it. Has no deadline of its own.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn tunnel(
+        &self,
+        stream: tokio::net::TcpStream,
+        endpoint: &Endpoint,
+    ) -> Result<tokio::net::TcpStream, LinkError> {
+        super::tunnel::ask(self, stream, endpoint).await
     }
 
     /// The value of `Proxy-Authorization`.

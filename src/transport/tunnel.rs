@@ -17,9 +17,14 @@ const MAX_HEAD: usize = 8 * 1024;
 /// # Errors
 /// `Proxy` when there is no proxy or it does not want to, `Tcp` when it says that it cannot reach the broker.
 pub(super) async fn open(proxy: &Proxy, endpoint: &Endpoint) -> Result<TcpStream, LinkError> {
-    let mut stream = dial::connect(&proxy.host, proxy.port)
+    let stream = dial::connect(&proxy.host, proxy.port)
         .await
         .map_err(|error| LinkError::new(LinkErrorKind::Proxy, format!("{proxy} is not there: {error}")))?;
+    ask(proxy, stream, endpoint).await
+}
+
+/// As [`open`], over a connection to the proxy.
+pub(super) async fn ask(proxy: &Proxy, mut stream: TcpStream, endpoint: &Endpoint) -> Result<TcpStream, LinkError> {
     let broken = |error: io::Error| LinkError::new(LinkErrorKind::Proxy, format!("{proxy} broke off: {error}"));
     stream.set_nodelay(true).map_err(broken)?;
     let broker = endpoint.authority();

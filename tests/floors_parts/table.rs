@@ -7,6 +7,8 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("ids", &[]),
     ("secret", &[]),
     ("wire", &[]),
+    // Pages of the documentation.
+    ("manual", &[]),
     ("topic", &["ids", "secret"]),
     ("mqtt", &["ids", "secret", "topic"]),
     ("frame", &["ids", "topic"]),
@@ -64,7 +66,8 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ),
     // Whoever grades both ends shares no judgement with either.
     ("conformance", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "capture"]),
-    ("doctor", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "transport", "client"]),
+    // Its own WebSocket's log of frames is kept from being written.
+    ("doctor", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "quiet", "transport", "client"]),
     // Floor 5. What operators see of a service that runs.
     ("admin", &["ids", "secret", "thing_if", "edge", "cloud"]),
     (
@@ -156,9 +159,10 @@ pub(crate) const CRATE_HOMES: &[(&str, &str)] = &[
 
 /// Modules inside a top-level module that only some may name: MQTT packets are read and written in one place and used
 /// by the edge, which serves them; `transport` needs their limits, and `cloud` sees the version of MQTT in a login. `capture` reads
-/// them out of recorded bytes, and `replay` plays both ends, independent of either.
+/// them out of recorded bytes, and `replay` and `conformance` play both ends, independent of either.
 pub(crate) const INNER_MODULES: &[(&str, &[&str])] = &[
-    ("mqtt::packet", &["mqtt", "capture", "transport", "edge", "cloud", "replay"]),
+    // `doctor` goes a client's way by itself, at a finer grain than a transport tells of.
+    ("mqtt::packet", &["mqtt", "capture", "transport", "edge", "cloud", "replay", "conformance", "doctor"]),
     ("transport::paho", &["transport", "cli"]),
     ("transport::native", &["transport", "cli"]),
 ];

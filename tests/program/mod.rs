@@ -348,6 +348,11 @@ impl Owner {
         assert_eq!(status, 200, "{owned}");
     }
 
+    /// Whose token it is, and the token.
+    pub(crate) fn login(&self) -> (&str, &str) {
+        (&self.id, self.token.trim_start_matches("Bearer "))
+    }
+
     /// As commands name whoever sends them.
     pub(crate) fn issuer(&self) -> String {
         format!("user:{}", self.id)
@@ -381,6 +386,12 @@ impl Owner {
             http(&self.address, "GET", &path, &self.token, "application/json", &serde_json::Value::Null);
         assert_eq!(status, 200, "{found}");
         found
+    }
+
+    /// The same, whatever the answer.
+    pub(crate) fn try_get(&self, path: &str) -> (u16, serde_json::Value) {
+        let path = format!("/thing-if/apps/{APP}/{path}");
+        http(&self.address, "GET", &path, &self.token, "application/json", &serde_json::Value::Null)
     }
 
     /// Posts a command; its id.

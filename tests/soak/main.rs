@@ -19,6 +19,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use indicatif::ProgressBar;
 use serde_json::Value;
 use server::Server;
 
@@ -80,6 +81,8 @@ fn soak() -> Result<(), Failure> {
     // Everybody is onboarded in the first life; what that takes is not to be seen in the others.
     let (mut first_life, mut other_lives) = (Usage::default(), Usage::default());
     line.cut(devices.div_ceil(40).max(1));
+    // On standard error, if that is a terminal.
+    let bar = ProgressBar::new(length.as_secs());
     while began.elapsed() < length {
         thread::sleep(Duration::from_millis(250));
         let life = if kills == 0 { &mut first_life } else { &mut other_lives };
@@ -89,6 +92,7 @@ fn soak() -> Result<(), Failure> {
             None => refused += 1,
         }
         fleet.check()?;
+        bar.set_position(began.elapsed().as_secs());
         if Instant::now() >= next_kill {
             server.kill_and_restart()?;
             kills += 1;
@@ -101,9 +105,11 @@ fn soak() -> Result<(), Failure> {
         }
         if Instant::now() >= next_report {
             next_report += Duration::from_secs(10);
-            println!("soak: {:4} s {}", began.elapsed().as_secs(), fleet.summary());
+            bar.suspend(|| println!("soak: {:4} s {}", began.elapsed().as_secs(), fleet.summary()));
         }
     }
+
+    bar.finish_and_clear();
 
     // The last fault: everything at once.
     line.cut(0);

@@ -3,8 +3,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData as _, date_time_ymd};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -43,9 +44,27 @@ impl Authority {
 
     /// A certificate for `name`, a host name or an address.
     pub fn issue(&self, name: &str) -> Identity {
-        let key = KeyPair::generate().expect("ring");
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
         params.distinguished_name.push(DnType::CommonName, name);
+        self.issue_as(name, params)
+    }
+
+    /// As [`issue`](Self::issue), valid on the days between these Januaries.
+    pub fn issue_between(&self, name: &str, from: i32, to: i32) -> Identity {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
+        self.issue_as(&format!("{name}-{from}-{to}"), params)
+    }
+
+    /// As [`issue`](Self::issue), valid for so many days from now.
+    pub fn issue_for_days(&self, name: &str, days: u64) -> Identity {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        params.not_after = (SystemTime::now() + Duration::from_secs(days * 86_400)).into();
+        self.issue_as(&format!("{name}-for-{days}-days"), params)
+    }
+
+    fn issue_as(&self, name: &str, params: CertificateParams) -> Identity {
+        let key = KeyPair::generate().expect("ring");
         let certificate = params.signed_by(&key, &self.issuer).expect("ring");
         let cert_file = self.directory.path().join(format!("{name}.pem"));
         let key_file = self.directory.path().join(format!("{name}.key"));

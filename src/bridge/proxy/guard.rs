@@ -71,8 +71,9 @@ impl Gate {
         match &self.token {
             None => Ok(()),
             Some(token) => {
-                let given = head.headers.get(TOKEN).map_or(&[][..], |value| value.as_bytes());
-                if bool::from(given.ct_eq(token.expose().as_bytes())) {
+                // Whoever shows none has not shown an empty one.
+                let given = head.headers.get(TOKEN);
+                if given.is_some_and(|given| given.as_bytes().ct_eq(token.expose().as_bytes()).into()) {
                     Ok(())
                 } else {
                     Err(Refusal::invalid(ErrorCode::Unauthorized, "X-Thingif-Token is missing or wrong."))
@@ -173,5 +174,7 @@ mod tests {
         assert_eq!(with(&[("x-thingif-token", "t0k3")]), 401);
         assert_eq!(with(&[("x-thingif-token", "t0k3n")]), 200);
         assert!(!format!("{gate:?}").contains("t0k3n"));
+        let empty = Gate::new().with_token(Secret::new(String::new()));
+        assert_eq!(status(&empty, "/x", &[("host", "localhost")]), 401, "an empty file is no open door");
     }
 }

@@ -64,7 +64,8 @@ pub fn admin_router(admin: Admin) -> Router {
         .method_not_allowed_fallback(async || {
             answer(rules::error(ErrorCode::MethodNotAllowed, "This path has no such method."))
         })
-        .route_layer(from_fn_with_state(Arc::clone(&admin), check_token))
+        // Around the fallbacks, too: a stranger does not learn which paths there are.
+        .layer(from_fn_with_state(Arc::clone(&admin), check_token))
         .with_state(admin);
     Router::new().route("/healthz", get(async || StatusCode::OK)).merge(guarded)
 }

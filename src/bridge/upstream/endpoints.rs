@@ -1,15 +1,13 @@
 //! The logins of devices that were onboarded through the bridge.
 
+mod log;
+
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -17,29 +15,21 @@ use crate::ids::{AppId, ClientId};
 use crate::mqtt::Credentials;
 use crate::secret::Secret;
 use crate::thing_if::MqttEndpoint;
+use log::Log;
 
 /// The most logins that are known at once, some 300 bytes each in memory and in the file.
 pub const MAX_ENDPOINTS: usize = 100_000;
 
-/// The first line of the file.
-const HEAD: &str = "{\"thingif-endpoints\":1}";
-/// The longest line that is read. Names have 2,048 bytes at most by the service's own rules.
-const MAX_LINE: u64 = 64 * 1024;
-
 /// What the upstream's onboarding answers have said of logins: client identifier, user name, and a salted SHA-256 of the
 /// password, which is a service's random text and not what a person has thought of.
 ///
-/// In a file they survive the bridge: one JSON object a line, mode 0600, each there before the device is told of it. A login
-/// that is not known any more costs its device an onboarding.
+/// In a file they survive the bridge: one JSON object a line, mode 0600, each there before the device is told of it. The file
+/// is written anew when most of its lines were replaced. A login that is not known any more costs its device an onboarding.
 pub struct Endpoints {
-    state: Mutex<State>,
+    known: RwLock<HashMap<ClientId, Known>>,
+    /// Taken before `known`, and held while the disk is waited for, which is not for those who only read.
+    log: Mutex<Option<Log>>,
     max: usize,
-}
-
-#[derive(Default)]
-struct State {
-    known: HashMap<ClientId, Known>,
-    file: Option<Log>,
 }
 
 #[derive(Clone)]
@@ -48,25 +38,6 @@ struct Known {
     username: String,
     salt: [u8; 16],
     hash: [u8; 32],
-}
-
-/// A line of the file.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Line {
-    client_id: ClientId,
-    /// `None`: forgotten.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    login: Option<Login>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Login {
-    app: AppId,
-    username: String,
-    salt: String,
-    sha256: String,
 }
 
 /// Why logins cannot be kept.
@@ -89,6 +60,14 @@ pub enum EndpointsError {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
+    },
+    /// A user name that no CONNECT could have.
+    #[error("a login of {len} bytes is none: a line has {max} at most")]
+    TooLong {
+        /// What it would take.
+        len: usize,
+        /// What a line may have.
+        max: usize,
     },
     /// The system says no.
     #[error("{path}: {error}")]
@@ -127,7 +106,7 @@ impl fmt::Debug for Endpoints {
 impl Default for Endpoints {
     /// In memory.
     fn default() -> Self {
-        Self { state: Mutex::default(), max: MAX_ENDPOINTS }
+        Self::with_room_for(MAX_ENDPOINTS)
     }
 }
 
@@ -137,19 +116,18 @@ impl Endpoints {
     /// # Errors
     /// Every [`EndpointsError`] but `Full`. A last line that is not whole was never relied on, and is left out.
     pub fn open(path: &Path) -> Result<Self, EndpointsError> {
-        let (file, known) = Log::open(path)?;
-        let file = Some(file);
-        Ok(Self { state: Mutex::new(State { known, file }), max: MAX_ENDPOINTS })
+        let (log, known) = Log::open(path)?;
+        Ok(Self { known: RwLock::new(known), log: Mutex::new(Some(log)), max: MAX_ENDPOINTS })
     }
 
     /// In memory, at most `max` of them.
     pub fn with_room_for(max: usize) -> Self {
-        Self { max, ..Self::default() }
+        Self { known: RwLock::default(), log: Mutex::default(), max }
     }
 
     /// How many are known.
     pub fn len(&self) -> usize {
-        self.state().known.len()
+        self.known().len()
     }
 
     /// Whether none is known.
@@ -160,179 +138,78 @@ impl Endpoints {
     /// Keeps a login. Blocks until the file has it; one that is known already costs nothing.
     ///
     /// # Errors
-    /// `Full`, `Io`. Nothing has changed then.
+    /// `Full`, `TooLong`, `Io`. Nothing has changed then.
     pub fn learn(&self, app_id: &AppId, endpoint: &MqttEndpoint) -> Result<(), EndpointsError> {
-        let mut state = self.state();
-        let before = state.known.get(&endpoint.mqtt_topic);
-        if before.is_some_and(|known| known.app_id == *app_id && known.accepts(&endpoint.username, &endpoint.password))
+        let mut log = self.log();
         {
-            return Ok(());
+            let known = self.known();
+            let before = known.get(&endpoint.mqtt_topic);
+            if before
+                .is_some_and(|known| known.app_id == *app_id && known.accepts(&endpoint.username, &endpoint.password))
+            {
+                return Ok(());
+            }
+            if before.is_none() && known.len() >= self.max {
+                return Err(EndpointsError::Full(self.max));
+            }
         }
-        if before.is_none() && state.known.len() >= self.max {
-            return Err(EndpointsError::Full(self.max));
-        }
-        let known = Known::of(app_id, endpoint).map_err(|error| EndpointsError::Io {
+        let learnt = Known::of(app_id, endpoint).map_err(|error| EndpointsError::Io {
             path: PathBuf::from("random numbers"),
             error: io::Error::other(error.to_string()),
         })?;
-        if let Some(file) = &mut state.file {
-            file.append(&Line { client_id: endpoint.mqtt_topic.clone(), login: Some(Login::of(&known)) })?;
+        if let Some(log) = &mut *log {
+            log.learnt(&endpoint.mqtt_topic, &learnt)?;
         }
-        state.known.insert(endpoint.mqtt_topic.clone(), known);
+        self.known_mut().insert(endpoint.mqtt_topic.clone(), learnt);
+        if let Some(log) = &mut *log {
+            log.shorten(&self.known());
+        }
         Ok(())
     }
 
     /// Forgets the login of `client`; `false` when there was none. Blocks.
     ///
     /// # Errors
-    /// `Io`: it is forgotten until the bridge starts anew.
+    /// `Io`: the file still has it, so it would be back after a restart. It is taken out there by the next call of this, or of
+    /// [`learn`](Self::learn), that succeeds.
     pub fn forget(&self, client: &ClientId) -> Result<bool, EndpointsError> {
-        let mut state = self.state();
-        let was_known = state.known.remove(client).is_some();
-        if was_known && let Some(file) = &mut state.file {
-            file.append(&Line { client_id: client.clone(), login: None })?;
+        let mut log = self.log();
+        let was_known = self.known_mut().remove(client).is_some();
+        match &mut *log {
+            Some(log) => log.forgotten(client, was_known),
+            None => Ok(was_known),
         }
-        Ok(was_known)
     }
 
     /// The application of whoever logs in so; `None` for a client identifier that is not known, `Some(None)` when user name or
     /// password are not its own.
     pub fn judge(&self, credentials: &Credentials) -> Option<Option<AppId>> {
-        let known = self.state().known.get(&credentials.client_id).cloned()?;
+        let known = self.known().get(&credentials.client_id).cloned()?;
         Some(known.accepts(&credentials.username, &credentials.password).then_some(known.app_id))
     }
 
-    // Nothing panics while it holds the lock, so a poisoned one holds whole state.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Login {
-    fn of(known: &Known) -> Self {
-        Self {
-            app: known.app_id.clone(),
-            username: known.username.clone(),
-            salt: STANDARD_NO_PAD.encode(known.salt),
-            sha256: STANDARD_NO_PAD.encode(known.hash),
-        }
+    // Nothing panics while it holds one of these, so a poisoned one holds whole state.
+    fn log(&self) -> MutexGuard<'_, Option<Log>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(self) -> Option<Known> {
-        let salt = STANDARD_NO_PAD.decode(self.salt).ok()?.try_into().ok()?;
-        let hash = STANDARD_NO_PAD.decode(self.sha256).ok()?.try_into().ok()?;
-        Some(Known { app_id: self.app, username: self.username, salt, hash })
-    }
-}
-
-/// The file, open at its end.
-struct Log {
-    path: PathBuf,
-    file: File,
-    len: u64,
-    /// Held for as long as the file is.
-    _lock: File,
-}
-
-impl Log {
-    fn open(path: &Path) -> Result<(Self, HashMap<ClientId, Known>), EndpointsError> {
-        let failed = |error| EndpointsError::Io { path: path.to_owned(), error };
-        let beside = |suffix: &str| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        let lock = private(OpenOptions::new().write(true).create(true).truncate(false), &beside(".lock"));
-        let lock = lock.map_err(failed)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => EndpointsError::InUse(path.to_owned()),
-            TryLockError::Error(error) => failed(error),
-        })?;
-        let known = match File::open(path) {
-            Ok(file) => read(path, file)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => HashMap::new(),
-            Err(error) => return Err(failed(error)),
-        };
-        // Written anew: without lines that were replaced, and without half a line at the end.
-        let next = beside(".new");
-        let mut file = private(OpenOptions::new().write(true).create(true).truncate(true), &next).map_err(failed)?;
-        let mut text = format!("{HEAD}\n");
-        for (client_id, known) in &known {
-            text += &line(&Line { client_id: client_id.clone(), login: Some(Login::of(known)) });
-        }
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        written.and_then(|()| std::fs::rename(&next, path)).map_err(failed)?;
-        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
-        }
-        Ok((Self { path: path.to_owned(), file, len: text.len() as u64, _lock: lock }, known))
+    fn known(&self) -> RwLockReadGuard<'_, HashMap<ClientId, Known>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&mut self, entry: &Line) -> Result<(), EndpointsError> {
-        let text = line(entry);
-        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
-        if let Err(error) = written {
-            // What was written of it must not become the beginning of the next line.
-            let mended = self.file.set_len(self.len).and_then(|()| self.file.seek(SeekFrom::Start(self.len)));
-            if let Err(error) = mended {
-                tracing::error!(%error, path = %self.path.display(), "half a line may be left in the file of logins");
-            }
-            return Err(EndpointsError::Io { path: self.path.clone(), error });
-        }
-        self.len += text.len() as u64;
-        Ok(())
+    fn known_mut(&self) -> RwLockWriteGuard<'_, HashMap<ClientId, Known>> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn line(entry: &Line) -> String {
-    serde_json::to_string(entry).expect("texts are written without fail") + "\n"
-}
-
-/// Opens a file that only its owner may read.
-fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options.open(path)
-}
-
-fn read(path: &Path, file: File) -> Result<HashMap<ClientId, Known>, EndpointsError> {
-    let failed = |error| EndpointsError::Io { path: path.to_owned(), error };
-    #[cfg(unix)]
-    if std::os::unix::fs::PermissionsExt::mode(&file.metadata().map_err(failed)?.permissions()) & 0o077 != 0 {
-        return Err(EndpointsError::Readable(path.to_owned()));
-    }
-    let mut known = HashMap::new();
-    let mut reader = BufReader::new(file);
-    for number in 1.. {
-        let mut text = Vec::new();
-        reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut text).map_err(failed)?;
-        if text.is_empty() {
-            break;
-        }
-        let damaged = || EndpointsError::Damaged { path: path.to_owned(), line: number };
-        // The last line of a process that was killed: nobody was told of what it says.
-        let Some(text) = text.strip_suffix(b"\n") else {
-            return if text.len() as u64 == MAX_LINE { Err(damaged()) } else { Ok(known) };
-        };
-        if number == 1 {
-            if text != HEAD.as_bytes() {
-                return Err(damaged());
-            }
-            continue;
-        }
-        let line: Line = serde_json::from_slice(text).map_err(|_| damaged())?;
-        match line.login {
-            Some(login) => known.insert(line.client_id, login.read().ok_or_else(damaged)?),
-            None => known.remove(&line.client_id),
-        };
-    }
-    Ok(known)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+
     use serde_json::json;
 
+    use super::log::HEAD;
     use super::*;
 
     fn app() -> AppId {
@@ -442,5 +319,94 @@ mod tests {
                 other => panic!("{text}: {other:?}"),
             }
         }
+    }
+
+    /// Runs `act` while nothing can be written to the file.
+    fn on_a_dead_disk<T>(endpoints: &Endpoints, path: &Path, act: impl FnOnce() -> T) -> T {
+        let swap = |file| std::mem::replace(&mut endpoints.log().as_mut().expect("a file").file, file);
+        let file = swap(File::open(path).expect("there"));
+        let done = act();
+        swap(file);
+        done
+    }
+
+    #[test]
+    fn what_was_forgotten_while_the_disk_failed_does_not_come_back() {
+        let (gone, other) = (ClientId::new("t").expect("valid"), ClientId::new("x").expect("valid"));
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("endpoints.jsonl");
+        for again in [true, false] {
+            let endpoints = Endpoints::open(&path).expect("made");
+            endpoints.learn(&app(), &endpoint("t", "one")).expect("written");
+            on_a_dead_disk(&endpoints, &path, || {
+                for _ in 0..2 {
+                    endpoints.forget(&gone).expect_err("it is still in the file");
+                }
+                assert_eq!(judged(&endpoints, "t", "u-t", "one"), None);
+            });
+            if again {
+                assert!(endpoints.forget(&gone).expect("written"), "it was in the file");
+                assert!(!endpoints.forget(&gone).expect("written"));
+            } else {
+                assert!(!endpoints.forget(&other).expect("written"), "this one was not known");
+            }
+            drop(endpoints);
+            assert!(Endpoints::open(&path).expect("whole").is_empty(), "{again}");
+        }
+    }
+
+    #[test]
+    fn half_a_line_that_could_not_be_cut_off_is_before_the_next_one() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("endpoints.jsonl");
+        let endpoints = Endpoints::open(&path).expect("made");
+        on_a_dead_disk(&endpoints, &path, || {
+            let mut half = File::options().append(true).open(&path).expect("there");
+            half.write_all(b"{\"clientId\":\"h").expect("written");
+            endpoints.learn(&app(), &endpoint("t", "one")).expect_err("not written");
+        });
+        endpoints.learn(&app(), &endpoint("u", "one")).expect("written");
+        drop(endpoints);
+        let again = Endpoints::open(&path).expect("whole");
+        assert_eq!((again.len(), judged(&again, "u", "u-u", "one")), (1, Some(true)));
+    }
+
+    #[test]
+    fn a_device_that_onboards_again_and_again_does_not_fill_the_disk() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("endpoints.jsonl");
+        let endpoints = Endpoints::open(&path).expect("made");
+        endpoints.learn(&app(), &endpoint("u", "one")).expect("written");
+        endpoints.log().as_mut().expect("a file").max_lines = 20;
+        let lines = || std::fs::read_to_string(&path).expect("readable").lines().count();
+        for number in 0..30 {
+            endpoints.learn(&app(), &endpoint("t", &number.to_string())).expect("written");
+            assert!(lines() <= 20, "{number}: {}", lines());
+        }
+        assert_eq!(lines(), 1 + 2 + (30 - 19), "written anew once, and by lines since");
+        drop(endpoints);
+        let again = Endpoints::open(&path).expect("whole");
+        assert_eq!((judged(&again, "t", "u-t", "29"), judged(&again, "u", "u-u", "one")), (Some(true), Some(true)));
+    }
+
+    #[test]
+    fn whoever_logs_in_does_not_wait_for_the_disk() {
+        let endpoints = Endpoints::default();
+        endpoints.learn(&app(), &endpoint("t", "one")).expect("room");
+        let _writing = endpoints.log();
+        assert_eq!((endpoints.len(), judged(&endpoints, "t", "u-t", "one")), (1, Some(true)));
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("endpoints.jsonl");
+        let endpoints = Endpoints::open(&path).expect("made");
+        let body = json!({ "username": "\u{1}".repeat(20_000), "password": "p", "mqttTopic": "t", "host": "h" });
+        let long = MqttEndpoint::try_from(body).expect("complete");
+        let refused = endpoints.learn(&app(), &long).expect_err("too long");
+        assert!(matches!(refused, EndpointsError::TooLong { .. }), "{refused}");
+        drop(endpoints);
+        assert!(Endpoints::open(&path).expect("whole").is_empty());
     }
 }

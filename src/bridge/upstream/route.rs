@@ -178,7 +178,9 @@ impl Routes {
             (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then(|| format!("{}{rest}", swap.from))
         };
         let longest = self.swaps.iter().filter(|swap| rest(swap).is_some()).max_by_key(|swap| swap.to.len());
-        longest.and_then(rest)
+        let path = longest.and_then(rest)?;
+        // Below FROM that is `/` nothing is left of TO itself.
+        Some(if path.starts_with('/') { path } else { format!("/{path}") })
     }
 }
 
@@ -228,9 +230,13 @@ mod tests {
         ] {
             assert_eq!(lead(&routes, Method::GET, path).as_deref(), Ok(led), "{path}");
         }
-        for (path, back) in
-            [("/internal/one/x?y", "/v1/x?y"), ("/rest/z", "/z"), ("/x", "/v1/special/x"), ("/rest", "")]
-        {
+        for (path, back) in [
+            ("/internal/one/x?y", "/v1/x?y"),
+            ("/rest/z", "/z"),
+            ("/x", "/v1/special/x"),
+            ("/rest", "/"),
+            ("/rest?x", "/?x"),
+        ] {
             assert_eq!(routes.back(path).as_deref(), Some(back), "{path}");
         }
     }

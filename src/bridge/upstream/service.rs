@@ -164,8 +164,8 @@ impl Shared {
         *prepared.headers_mut() = parts.headers;
         headers::prepare(prepared.headers_mut(), peer, host, authorization);
         if onboards {
-            // It is to be read here.
-            prepared.headers_mut().remove(ACCEPT_ENCODING);
+            // It is to be read here, and without the field any coding would do (RFC 9110 §12.5.3).
+            prepared.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         Ok(prepared)
     }

@@ -81,16 +81,17 @@ impl Flow {
         }
         let sequence = if segment.syn { segment.sequence.wrapping_add(1) } else { segment.sequence };
         let (conversation, websocket, missing) = (&mut self.conversation, &mut half.websocket, &mut self.missing);
-        let given = half.stream.segment(sequence, segment.payload, segment.fin, |bytes| match websocket {
-            None => conversation.feed(at, direction, bytes),
-            Some(unwrap) if !conversation.is_over() => {
-                if let Err(error) = unwrap.feed(bytes, |bytes| conversation.feed(at, direction, bytes)) {
-                    missing.push(error.into());
-                    conversation.abandon();
+        let given =
+            half.stream.segment(sequence, (segment.payload, segment.cut), segment.fin, |bytes| match websocket {
+                None => conversation.feed(at, direction, bytes),
+                Some(unwrap) if !conversation.is_over() => {
+                    if let Err(error) = unwrap.feed(bytes, |bytes| conversation.feed(at, direction, bytes)) {
+                        missing.push(error.into());
+                        conversation.abandon();
+                    }
                 }
-            }
-            Some(_) => {}
-        });
+                Some(_) => {}
+            });
         if segment.rst || half.stream.is_finished() {
             self.ended.get_or_insert(direction);
         }
@@ -114,8 +115,8 @@ impl Flow {
     pub(super) fn give_up(&mut self) -> usize {
         let kept = self.buffered();
         self.conversation.abandon();
-        self.out.stream = Stream::broken();
-        self.inward.stream = Stream::broken();
+        self.out.stream = std::mem::take(&mut self.out.stream).into_broken();
+        self.inward.stream = std::mem::take(&mut self.inward.stream).into_broken();
         self.missing.push(Missing::TooMuch);
         self.ended.get_or_insert(Direction::In);
         kept - self.buffered()

@@ -18,6 +18,8 @@
 //!     match found? {
 //!         Found::Entry(entry) => writer.write(&entry)?,
 //!         Found::Remark(remark) => eprintln!("{remark}"),
+//!         // Later versions may find more.
+//!         _ => {}
 //!     }
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -16,6 +16,8 @@ pub(super) struct Segment<'a> {
     pub(super) fin: bool,
     pub(super) rst: bool,
     pub(super) payload: &'a [u8],
+    /// Bytes of the payload that were sent and not recorded (`tcpdump -s`).
+    pub(super) cut: usize,
 }
 
 /// What a packet is to us.
@@ -73,5 +75,22 @@ fn segment<'a>(sliced: &LaxSlicedPacket<'a>) -> Read<'a> {
         fin: tcp.fin(),
         rst: tcp.rst(),
         payload: tcp.payload(),
+        cut: sliced.net.as_ref().map_or(0, cut),
     })
+}
+
+/// By how much less of a packet there is than its header says.
+fn cut(net: &LaxNetSlice<'_>) -> usize {
+    let is_incomplete = net.ip_payload_ref().is_some_and(|payload| payload.incomplete);
+    match net {
+        LaxNetSlice::Ipv4(ip) if is_incomplete => {
+            let there = ip.header().slice().len() + ip.extensions().auth.map_or(0, |auth| auth.slice().len());
+            usize::from(ip.header().total_len()).saturating_sub(there + ip.payload().payload.len())
+        }
+        LaxNetSlice::Ipv6(ip) if is_incomplete => {
+            let there = ip.extensions().slice().len() + ip.payload().payload.len();
+            usize::from(ip.header().payload_length()).saturating_sub(there)
+        }
+        _ => 0,
+    }
 }

@@ -20,6 +20,9 @@ pub(super) struct Gap {
 /// Puts segments in order: repeated, overlapping and late ones too. Where segments contradict each other, what came first counts.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
+    /// The sequence number before the first byte; unknown before the first segment. It outlives all that is given up, so that
+    /// a port that is used again is told from a repeated SYN.
+    opened: Option<u32>,
     /// The sequence number of the byte at `offset`; unknown before the first segment.
     next: Option<u32>,
     /// Bytes handed out so far.
@@ -28,51 +31,55 @@ pub(super) struct Stream {
     waiting_len: usize,
     /// Where the sender said that there is nothing more.
     end: Option<u64>,
+    /// How far the sender has come, bytes included that the recording has cut off.
+    reached: u64,
     is_broken: bool,
 }
 
 impl Stream {
     /// Takes nothing and hands out nothing.
-    pub(super) fn broken() -> Self {
-        Self { is_broken: true, ..Self::default() }
+    pub(super) fn into_broken(self) -> Self {
+        Self { is_broken: true, opened: self.opened, ..Self::default() }
     }
 
     /// SYN: the byte after it is the first. A repeated SYN changes nothing.
     pub(super) fn open(&mut self, sequence: u32) {
-        if self.next.is_none() {
+        if self.next.is_none() && !self.is_broken {
+            self.opened = Some(sequence);
             self.next = Some(sequence.wrapping_add(1));
         }
     }
 
     /// Whether `sequence` is the one that this direction was opened with, or it was not opened.
     pub(super) fn is_opened_by(&self, sequence: u32) -> bool {
-        let Some(next) = self.next else { return true };
-        // Enough of it: sequence numbers come round after 4 GiB.
-        next.wrapping_sub(sequence.wrapping_add(1)) == self.offset as u32
+        self.opened.is_none_or(|opened| opened == sequence)
     }
 
-    /// Takes a segment and hands out what is in order now.
+    /// Takes a segment, of whose payload the last `cut` bytes were not recorded, and hands out what is in order now.
     pub(super) fn segment(
         &mut self,
         sequence: u32,
-        payload: &[u8],
+        (payload, cut): (&[u8], usize),
         fin: bool,
         mut deliver: impl FnMut(&[u8]),
     ) -> Result<(), Gap> {
         if self.is_broken || self.is_finished() {
             return Ok(());
         }
+        self.opened.get_or_insert(sequence.wrapping_sub(1));
         let next = *self.next.get_or_insert(sequence);
         // At most 2 GiB before or after.
         let distance = i64::from(sequence.wrapping_sub(next).cast_signed());
         let start = self.offset.saturating_add_signed(distance);
         let before = if distance < 0 { distance.unsigned_abs().min(payload.len() as u64) as usize } else { 0 };
-        if distance < 0 && start.saturating_add(payload.len() as u64) < self.offset {
+        let sent = start.saturating_add((payload.len() + cut) as u64);
+        if distance < 0 && sent < self.offset {
             return Ok(());
         }
+        self.reached = self.reached.max(sent);
         let (start, payload) = (start.max(self.offset), &payload[before..]);
         if fin {
-            self.end.get_or_insert(start + payload.len() as u64);
+            self.end.get_or_insert(sent.max(self.offset));
         }
         if start > self.offset {
             return self.wait(start, payload);
@@ -119,7 +126,7 @@ impl Stream {
 
     fn give_up(&mut self, known: u64) -> Gap {
         let known = self.waiting.first_key_value().map_or(known, |(start, _)| known.min(*start));
-        *self = Self { offset: self.offset, is_broken: true, ..Self::default() };
+        *self = Self { offset: self.offset, opened: self.opened, is_broken: true, ..Self::default() };
         Gap { offset: self.offset, len: known.saturating_sub(self.offset) }
     }
 
@@ -135,12 +142,13 @@ impl Stream {
 
     /// Whether nothing is missing before what was handed out last, nor after it as far as is known.
     pub(super) fn is_whole(&self) -> bool {
-        !self.is_broken && self.waiting.is_empty() && self.end.is_none_or(|end| end <= self.offset)
+        !self.is_broken && self.waiting.is_empty() && self.end.unwrap_or(self.reached) <= self.offset
     }
 
     /// Nothing more will come: what is missing is missing for good.
     pub(super) fn finish(&mut self) -> Option<Gap> {
-        let known = self.waiting.keys().next().copied().or(self.end.filter(|end| *end > self.offset))?;
+        let said = self.end.unwrap_or(self.reached);
+        let known = self.waiting.keys().next().copied().or((said > self.offset).then_some(said))?;
         Some(self.give_up(known))
     }
 }
@@ -154,7 +162,7 @@ mod tests {
     fn fed(stream: &mut Stream, segments: &[(u32, &[u8])]) -> (Vec<u8>, Option<Gap>) {
         let (mut all, mut gap) = (Vec::new(), None);
         for (sequence, payload) in segments {
-            if let Err(found) = stream.segment(*sequence, payload, false, |bytes| all.extend_from_slice(bytes)) {
+            if let Err(found) = stream.segment(*sequence, (payload, 0), false, |bytes| all.extend_from_slice(bytes)) {
                 gap = gap.or(Some(found));
             }
         }
@@ -191,9 +199,36 @@ mod tests {
         assert!(!stream.is_whole());
         let mut ended = Stream::default();
         ended.open(99);
-        ended.segment(105, b"", true, |_| {}).expect("no gap yet");
+        ended.segment(105, (b"", 0), true, |_| {}).expect("no gap yet");
         assert!(!ended.is_finished());
         assert_eq!(ended.finish(), Some(Gap { offset: 0, len: 5 }));
+    }
+
+    #[test]
+    fn what_was_cut_off_is_missing() {
+        for fin in [false, true] {
+            let mut stream = Stream::default();
+            stream.open(99);
+            stream.segment(100, (b"abc", 7), fin, |_| {}).expect("no gap yet");
+            assert!(!stream.is_whole() && !stream.is_finished());
+            assert_eq!(stream.finish(), Some(Gap { offset: 3, len: 7 }));
+        }
+        let mut repeated = Stream::default();
+        repeated.open(99);
+        repeated.segment(100, (b"abc", 7), true, |_| {}).expect("no gap yet");
+        repeated.segment(100, (b"abcdefghij", 0), true, |_| {}).expect("no gap");
+        assert!(repeated.is_finished() && repeated.is_whole());
+    }
+
+    #[test]
+    fn a_stream_that_was_given_up_still_knows_its_beginning() {
+        let mut stream = Stream::default();
+        stream.open(99);
+        fed(&mut stream, &[(100, b"abc"), (110, b"xyz")]);
+        stream.finish().expect("a gap");
+        assert!(stream.is_opened_by(99) && !stream.is_opened_by(5_000));
+        let stream = stream.into_broken();
+        assert!(stream.is_opened_by(99) && !stream.is_opened_by(5_000));
     }
 
     #[test]
@@ -201,7 +236,7 @@ mod tests {
         let mut stream = Stream::default();
         stream.open(0);
         let piece = vec![b'x'; 64 * 1024];
-        let gap = (0..100u32).find_map(|n| stream.segment(10 + n * 65_536, &piece, false, |_| {}).err());
+        let gap = (0..100u32).find_map(|n| stream.segment(10 + n * 65_536, (&piece, 0), false, |_| {}).err());
         assert_eq!(gap, Some(Gap { offset: 0, len: 9 }));
         assert!(!stream.is_whole() && stream.waiting.is_empty());
     }
@@ -219,7 +254,7 @@ mod tests {
             let pieces = cuts.iter().map(|(at, len)| (at.index(text.len()), *len));
             for (at, len) in pieces.chain((0..text.len()).map(|at| (at, 1))) {
                 let payload = &text[at..(at + len).min(text.len())];
-                stream.segment(first.wrapping_add(at as u32), payload, false, |bytes| all.extend_from_slice(bytes)).expect("bounded");
+                stream.segment(first.wrapping_add(at as u32), (payload, 0), false, |bytes| all.extend_from_slice(bytes)).expect("bounded");
             }
             prop_assert_eq!(all, text);
             prop_assert_eq!(stream.waiting_len, stream.waiting.values().map(Vec::len).sum::<usize>());

@@ -291,6 +291,40 @@ fn connections_are_told_apart_and_a_port_may_be_used_again() {
 }
 
 #[test]
+fn a_port_that_is_used_again_after_a_gap_is_another_connection() {
+    let mut again = session();
+    for (_, segment) in &mut again.segments {
+        let sequence = u32::from_be_bytes([segment[4], segment[5], segment[6], segment[7]]).wrapping_add(77_777);
+        segment[4..8].copy_from_slice(&sequence.to_be_bytes());
+    }
+    let mut packets = session().packets(ipv4);
+    packets.remove(4); // and then so much that nobody waits for it
+    let far = |n: u32| ipv4(1, 2, &tcp(PORTS, 100_000 + n * 60_000, ACK, &[0; 60_000]));
+    packets.extend((0..20).map(far));
+    packets.extend(again.packets(ipv4));
+    let (entries, remarks, counts) = import(&pcap(101, &packets));
+    let second: Vec<_> = words(&entries).into_iter().filter(|word| word.starts_with('2')).collect();
+    assert_eq!(second, WHOLE.map(|word| word.replacen('1', "2", 1)));
+    assert_eq!((remarks.len(), counts.connections), (1, 2));
+}
+
+#[test]
+fn what_a_short_snapshot_has_cut_off_is_told() {
+    for ip in [ipv4, ipv6] {
+        let mut side = Side::open(PORTS.0, PORTS.1);
+        side.say(true, &mqtt(&[connect("me")]));
+        side.say(false, &mqtt(&[accepted()]));
+        side.say(true, &mqtt(&[publish("GET\r\n\r\n")]));
+        let mut packets = side.packets(ip);
+        let last = packets.last_mut().expect("the call");
+        last.truncate(last.len() - 3);
+        let (entries, remarks, _) = import(&pcap(101, &packets));
+        assert_eq!(words(&entries), ["1:Connect", "1:Connected"]);
+        assert!(remarks[0].contains("3 bytes are missing at byte"), "{remarks:?}");
+    }
+}
+
+#[test]
 fn websockets_are_unwrapped() {
     let frame = |out: bool, payload: &[u8]| {
         let mut frame = vec![0x82, payload.len() as u8 | if out { 0x80 } else { 0 }];

@@ -75,7 +75,10 @@ impl Unwrap {
                 State::Upgrade => {
                     let before = self.head.len();
                     self.head.extend_from_slice(&bytes[..bytes.len().min(MAX_HEAD + 4 - before.min(MAX_HEAD))]);
-                    let Some(end) = self.head.windows(4).position(|four| four == b"\r\n\r\n") else {
+                    // What was looked at before is not looked at again.
+                    let from = before.saturating_sub(3);
+                    let end = self.head[from..].windows(4).position(|four| four == b"\r\n\r\n");
+                    let Some(end) = end.map(|end| from + end) else {
                         return if self.head.len() > MAX_HEAD { Err(NotWebSocket::Head) } else { Ok(()) };
                     };
                     bytes = &bytes[end + 4 - before..];
