@@ -58,6 +58,7 @@ lint: build-packages ## Formatting, clippy on every feature set, documentation; 
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features client -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features --features paho-tcp -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features client,paho -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features native -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features --features native-tls -- -D warnings

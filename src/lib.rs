@@ -32,7 +32,7 @@ pub mod proto;
 
 #[cfg(any(feature = "client", feature = "cloud"))]
 mod file_lock;
-#[cfg(any(feature = "paho", feature = "native", feature = "edge"))]
+#[cfg(any(feature = "paho-tcp", feature = "native", feature = "edge"))]
 mod quiet;
 
 #[cfg(feature = "client")]

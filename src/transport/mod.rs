@@ -2,20 +2,20 @@
 //!
 //! Both traits are object-safe, so transports wrap each other (recording, faults) and are picked at run time.
 
-#[cfg(any(feature = "paho", feature = "native"))]
+#[cfg(any(feature = "paho-tcp", feature = "native"))]
 mod dial;
 pub mod fault;
 pub mod memory;
 #[cfg(feature = "native")]
 pub mod native;
-#[cfg(feature = "paho")]
+#[cfg(feature = "paho-tcp")]
 pub mod paho;
-#[cfg(any(feature = "paho", feature = "native"))]
+#[cfg(any(feature = "paho-tcp", feature = "native"))]
 mod proxy;
 pub mod record;
-#[cfg(any(feature = "paho", feature = "native"))]
+#[cfg(any(feature = "paho-tcp", feature = "native"))]
 mod tls;
-#[cfg(any(feature = "paho", feature = "native"))]
+#[cfg(any(feature = "paho-tcp", feature = "native"))]
 mod tunnel;
 
 use std::future::Future;
@@ -23,7 +23,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-#[cfg(any(feature = "paho", feature = "native"))]
+#[cfg(any(feature = "paho-tcp", feature = "native"))]
 pub use self::{
     proxy::{InvalidProxy, Proxy, ProxyLogin},
     tls::Tls,

@@ -122,6 +122,7 @@ fn start() -> Result<Guard, String> {
 /// library's own trace, which shows the beginnings of payloads and may write them to stdout.
 fn install() -> paho_mqtt::Result<(AsyncClient, bool)> {
     // With OPENSSL_INIT_NO_ATEXIT.
+    #[cfg(feature = "paho")]
     openssl_sys::init();
     let made = keeper()?;
     // SAFETY: sets two integers inside the library; no pointers are involved, and the library has been initialised by

@@ -1,5 +1,7 @@
 //! MQTT over TCP, TLS, WebSocket and WebSocket over TLS, on the Paho C library.
 //!
+//! The feature `paho` has all four; `paho-tcp` is the same without OpenSSL, and then `mqtts` and `wss` fail with `Config`.
+//!
 //! [`Paho`] is a [`Transport`]; each link has a paho client of its own. Paho's own reconnecting is off, MQTT 3.1.1 and a
 //! clean session are forced, nothing is persisted, and messages on topics that were never subscribed to arrive.
 //!
@@ -149,6 +151,9 @@ impl Paho {
         options: &ConnectOptions,
     ) -> Result<Box<dyn Link>, LinkError> {
         refuse_pins(options)?;
+        if endpoint.scheme.is_tls() && !cfg!(feature = "paho") {
+            return Err(LinkError::new(LinkErrorKind::Config, "this program was built without TLS (feature paho)"));
+        }
         settings::check(endpoint, credentials)?;
         settings::check_environment(self.options.proxy.as_ref())?;
         let deadline = Instant::now() + options.timeout.min(LONGEST);
