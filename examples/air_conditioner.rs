@@ -105,7 +105,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     });
 
-    let credential = client.credential();
+    let credential = client.onboarded().await?;
     let states = format!("/thing-if/apps/{}/targets/thing:{}/states", credential.app_id, credential.thing_id);
     let state = Arc::new(Mutex::new(State { power: false, preset_temperature: 22 }));
     let machine = AirConditioner { state, outbox, states };

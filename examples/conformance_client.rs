@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         else {
             continue;
         };
-        let path = path.replace("{thing}", client.credential().thing_id.as_str());
+        let path = path.replace("{thing}", client.onboarded().await?.thing_id.as_str());
         let mut request = Request::builder().method(verb).uri(format!("/thing-if/apps/{app_id}/{path}"));
         let body = words.next().map(|body| Bytes::from(body.to_owned()));
         if body.is_some() {

@@ -62,8 +62,8 @@ async fn a_device_onboards_moves_and_calls() {
     });
     let (mut client, pushes, connection) = client::connect(config(), network).await.expect("connected");
     let connection = tokio::spawn(connection.run());
-    assert_eq!(client.credential().thing_id.as_str(), "th.1");
-    assert_eq!(client.credential().access_token.expose().as_str(), "token-1");
+    assert_eq!(client.credential().expect("onboarded").thing_id.as_str(), "th.1");
+    assert_eq!(client.credential().expect("onboarded").access_token.expose().as_str(), "token-1");
 
     let response = client.send(call("states", "by send")).await.expect("answered");
     assert_eq!(response.body(), "by send");
@@ -319,7 +319,7 @@ async fn connack_5_leads_to_a_new_credential() {
     let config = config().with_resume(credential(0));
     let (connected, _link) = tokio::join!(client::connect(config, network), brokers);
     let (client, _pushes, mut connection) = connected.expect("connected");
-    assert_eq!(client.credential().endpoint.username, "user-7");
+    assert_eq!(client.credential().expect("onboarded").endpoint.username, "user-7");
     let mut notices = connection.notices();
     let mut onboarded = false;
     while !onboarded {

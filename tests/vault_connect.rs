@@ -59,7 +59,7 @@ impl Device {
     }
 
     fn token(&self) -> String {
-        token(&self.client.credential())
+        token(&self.client.credential().expect("onboarded"))
     }
 
     async fn notices(&mut self) -> Vec<Notice> {
@@ -233,7 +233,7 @@ async fn so_it_is_when_a_device_is_onboarded_again() {
     assert_eq!(vault.stored(), [(left, "token-1".to_owned())]);
     let _link = assigned(&mut broker).await;
     let (client, ..) = connecting.await.expect("no panic").expect("connected");
-    assert_eq!(token(&client.credential()), "token-1");
+    assert_eq!(token(&client.credential().expect("onboarded")), "token-1");
 }
 
 #[tokio::test(start_paused = true)]

@@ -164,7 +164,8 @@ impl Demo {
         let (client, pushes, connection) = in_time(connecting).await?.map_err(|error| Failure::from(&error))?;
         let connection = tokio::spawn(connection.run());
 
-        let story = Story { narrator, client: &client, app_id: &cast.app_id, thing_id: client.credential().thing_id };
+        let thing_id = client.onboarded().await.map_err(|error| Failure::from(&error))?.thing_id;
+        let story = Story { narrator, client: &client, app_id: &cast.app_id, thing_id };
         story.report_states().await?;
         story.be_commanded(cast, owner, pushes).await?;
 

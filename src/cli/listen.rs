@@ -18,6 +18,7 @@ use crate::cli::thing_args::ThingArgs;
 use crate::cli::{duration_arg, output, session};
 use crate::client::commands::{self, CommandEvent, CommandEvents, Commands, FileJournal};
 use crate::client::{Client, Connection, Notices, Push, Pushes};
+use crate::ids::AppId;
 
 /// Stay connected as a thing and print its pushes, one JSON value a line.
 ///
@@ -78,9 +79,10 @@ impl Listen {
         let local =
             Proxy::new(client.clone()).map_err(|error| Failure::other(format_args!("no random numbers: {error}")))?;
         let notices = connection.notices();
-        let obedience = self.obedience(&client, &mut connection, &lock)?;
+        let own = client.onboarded().await.map_err(|error| Failure::from(&error))?;
+        let obedience = self.obedience(own.app_id, &client, &mut connection, &lock)?;
         let mut connection = tokio::spawn(connection.run());
-        eprintln!("thingif: connected as {}", client.credential().thing_id);
+        eprintln!("thingif: connected as {}", own.thing_id);
         let ending = Ending::new();
         let serving = local.serve_unix(socket, ending.begun());
         tokio::pin!(serving);
@@ -137,12 +139,12 @@ impl Listen {
     /// What carries commands out, if they are to be.
     fn obedience(
         &self,
+        app: AppId,
         client: &Client,
         connection: &mut Connection,
         lock: &ConnectionLock,
     ) -> Result<Option<Obedience>, Failure> {
         let Some(command) = &self.exec else { return Ok(None) };
-        let app = client.credential().app_id;
         let exec = Exec { app, command: command.clone(), timeout: self.exec_timeout };
         let path = lock.journal();
         let journal = FileJournal::open(&path).map_err(|error| {

@@ -145,7 +145,7 @@ impl Front {
             Proxy::new(client.clone()).map_err(|error| Failure::other(format_args!("no random numbers: {error}")))?;
         let (told, notices) = (connection.notices(), connection.notices());
         let mut connection = tokio::spawn(connection.run());
-        let credential = client.credential();
+        let credential = client.onboarded().await.map_err(|error| Failure::from(&error))?;
         eprintln!("thingif: connected as {}", credential.thing_id);
         self.announce(&credential)?;
         let Self { listener, gate, .. } = self;

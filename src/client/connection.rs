@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant as Clock, Sleep, sleep_until, timeout};
 
 use super::call::{Command, Reply};
@@ -28,7 +29,10 @@ const NOTICE_QUEUE: usize = 64;
 /// What the driver shows to its clients.
 #[derive(Debug, Default)]
 pub(super) struct Status {
-    credential: Mutex<Option<Credential>>,
+    credential: watch::Sender<Option<Credential>>,
+    was_ready: AtomicBool,
+    /// Why no further attempt can help.
+    failure: OnceLock<ConnectError>,
     counters: Mutex<Counters>,
     /// Somebody asked for the end.
     pub(super) close: Notify,
@@ -40,12 +44,31 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Status {
-    pub(super) fn new(credential: Option<Credential>) -> Self {
-        Self { credential: Mutex::new(credential), ..Self::default() }
+    pub(super) fn credential(&self) -> Option<Credential> {
+        self.credential.borrow().clone()
     }
 
-    pub(super) fn credential(&self) -> Option<Credential> {
-        lock(&self.credential).clone()
+    /// The credential, once there is one. Pending as long as the driver makes none.
+    pub(super) async fn onboarded(&self) -> Credential {
+        let mut credential = self.credential.subscribe();
+        loop {
+            if let Some(credential) = credential.borrow_and_update().clone() {
+                return credential;
+            }
+            if credential.changed().await.is_err() {
+                // The sender lives in `self`.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Whether the connection was ready, now or before.
+    pub(super) fn was_ready(&self) -> bool {
+        self.was_ready.load(Ordering::Acquire)
+    }
+
+    pub(super) fn failure(&self) -> Option<ConnectError> {
+        self.failure.get().cloned()
     }
 
     pub(super) fn counters(&self) -> Counters {
@@ -84,6 +107,8 @@ impl Connection {
         storing: Storing,
         wiring: Wiring,
     ) -> Self {
+        // The stored one, where the machine finds that it fits.
+        wiring.status.credential.send_replace(lifecycle.credential().cloned());
         let mut driver = Driver {
             lifecycle,
             origin,
@@ -112,7 +137,7 @@ impl Connection {
         }
     }
 
-    /// What happens to the connection. The first reader also gets what happened since `connect` was called.
+    /// What happens to the connection. The first reader also gets what happened since `connect` or `start` was called.
     ///
     /// Each reader has a queue for 64 notices; beyond it the oldest are dropped and reported as
     /// [`Notice::Lagged`].
@@ -123,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// Drives the connection until its end: reconnects, onboards again when that is needed, carries calls and pushes.
+    /// Drives the connection until its end: connects, reconnects, onboards when that is needed, carries calls and pushes.
     ///
     /// Returns `Ok` when it was closed: by `Client::close`, or because every `Client` and the `Pushes` are gone.
     ///
@@ -269,17 +294,42 @@ impl Driver {
                 }
                 Action::Push(payload) => self.wiring.pushes.send(payload),
                 Action::Store { link, credential } => {
-                    *lock(&self.wiring.status.credential) = Some(credential.clone());
+                    self.wiring.status.credential.send_replace(Some(credential.clone()));
                     self.storing.begin(link, credential);
                 }
-                Action::Notice(notice) => self.tell(&notice),
-                Action::Closed(failure) => self.closed = Some(failure),
+                Action::Notice(notice) => {
+                    if let Notice::Ready { .. } = notice {
+                        self.wiring.status.was_ready.store(true, Ordering::Release);
+                    }
+                    self.tell(&notice);
+                }
+                Action::Closed(failure) => {
+                    if let Some(failure) = &failure {
+                        // Nothing follows, so it is empty.
+                        drop(self.wiring.status.failure.set(failure.clone()));
+                    }
+                    self.closed = Some(failure);
+                }
             }
         }
         let counters = self.lifecycle.counters();
         if counters != self.counters {
             self.counters = counters;
             *lock(&self.wiring.status.counters) = counters;
+        }
+    }
+}
+
+/// Tells each call that was taken how far it came: one that still waited for the link was certainly not sent.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.lifecycle.close(self.now());
+        while let Some(action) = self.lifecycle.poll_action() {
+            if let Action::Resolve { call, result } = action
+                && let Some(reply) = self.waiting.remove(&call)
+            {
+                drop(reply.send(result));
+            }
         }
     }
 }

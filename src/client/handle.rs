@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::call::{Alive, CancelOnDrop, Command, Progress, Reply, Ticket};
 use super::connection::Status;
 use crate::config::Config;
-use crate::proto::{CallId, Counters, IfDown, NotSent, RequestError};
+use crate::proto::{CallId, ConnectError, Counters, IfDown, NotSent, RequestError};
 use crate::thing_if::Credential;
 
 /// The machine ends a call at its deadline. So much later the waiting task ends it itself, in case nobody drives the
@@ -24,6 +24,8 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Put into a request's extensions, it makes the call wait for the connection instead of failing as
 /// [`NotSent::NotConnected`] while there is none.
+///
+/// Until the connection is ready for the first time every call waits like that.
 ///
 /// The call's deadline goes on, and it counts among the calls in flight, so that too many fail as
 /// [`NotSent::Overloaded`]. A call that was written when the connection was lost is not repeated: it ends as
@@ -94,6 +96,10 @@ impl Client {
     /// request's, or none if the request had none. Calls with the same path leave in the order they were made.
     /// Dropping the future cancels the call: what was not sent yet never is, and a late answer reaches nobody.
     ///
+    /// Until the connection is ready for the first time, after [`start`](super::start), the call
+    /// [waits for it](WaitForLink) and leaves behind SUBSCRIBE, in one flight with it. Afterwards it fails as
+    /// [`NotSent::NotConnected`] while there is none.
+    ///
     /// # Errors
     /// [`RequestError`] tells whether the request may have been processed. Statuses of 400 and above are answers.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, RequestError> {
@@ -111,7 +117,7 @@ impl Client {
     /// Puts the call on its way.
     fn begin(&self, mut request: Request<Bytes>, limit: Duration) -> Result<Pending, NotSent> {
         let waits = request.extensions_mut().remove::<WaitForLink>().is_some();
-        let if_down = if waits { IfDown::Wait } else { self.if_down };
+        let if_down = if waits || !self.status.was_ready() { IfDown::Wait } else { self.if_down };
         let limit = request.extensions_mut().remove().map_or(limit, |TimeLimit(own)| own.min(limit));
         let now = Instant::now();
         // A limit beyond what the clock can say is as good as a year.
@@ -127,9 +133,34 @@ impl Client {
     }
 
     /// The credential in use: what to store, and to give to [`Config::with_resume`] next time. Changes when the device
-    /// was onboarded again, which is also a [`Notice::Onboarded`](crate::proto::Notice::Onboarded).
-    pub fn credential(&self) -> Credential {
-        self.status.credential().expect("a client exists only after a session, which needs a credential")
+    /// was onboarded again, which is also a [`Notice::Onboarded`](crate::proto::Notice::Onboarded). `None` only between
+    /// [`start`](super::start) and the answer of the device's onboarding: see [`onboarded`](Client::onboarded).
+    pub fn credential(&self) -> Option<Credential> {
+        self.status.credential()
+    }
+
+    /// Waits until the device has a credential, and gives it: who the thing is that calls are made for. At once with a
+    /// stored one and after [`connect`](super::connect); after [`start`](super::start), as soon as the default broker has
+    /// answered, which is before the assigned one is connected to. Cancel-safe. It waits as
+    /// long as the [connection](super::Connection) goes on trying; whoever has less patience puts a time limit on it.
+    ///
+    /// ```
+    /// # use thingif::client::{Client, ConnectError};
+    /// # async fn states(client: &Client) -> Result<String, ConnectError> {
+    /// let own = client.onboarded().await?;
+    /// Ok(format!("/thing-if/apps/{}/targets/thing:{}/states", own.app_id, own.thing_id))
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Why the connection has ended before: what [`Connection::run`](super::Connection::run) says, or
+    /// [`ConnectError::Closed`].
+    pub async fn onboarded(&self) -> Result<Credential, ConnectError> {
+        tokio::select! {
+            biased;
+            credential = self.status.onboarded() => Ok(credential),
+            () = self.commands.closed() => Err(self.status.failure().unwrap_or(ConnectError::Closed)),
+        }
     }
 
     /// What was ignored so far, such as late or ambiguous answers.

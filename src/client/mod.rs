@@ -38,7 +38,7 @@
 //! let (client, mut pushes, connection) = client::connect(config, transport).await?;
 //! let connection = tokio::spawn(connection.run());
 //!
-//! let thing = client.credential().thing_id;
+//! let thing = client.onboarded().await?.thing_id;
 //! let states = format!("/thing-if/apps/c1k9abcdef12/targets/thing:{thing}/states");
 //! let request = Request::put(states).header("Content-Type", "application/json").body(Bytes::from(r#"{"power":true}"#))?;
 //! assert!(client.send(request).await?.status().is_success());
@@ -52,6 +52,14 @@
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Starting without waiting
+//!
+//! [`start`] returns the same three parts at once, before anything is connected. What is called early waits in the client
+//! and leaves behind SUBSCRIBE, in the same flight: the first answer comes one round trip sooner than after [`connect`],
+//! and the program can do something else meanwhile. On a device that was never onboarded, [`Client::onboarded`] waits for
+//! the thing's id, which a call's path needs. Whoever wants to hear at once that the device cannot be connected takes
+//! [`connect`].
 //!
 //! # What is built on it
 //!
@@ -105,13 +113,54 @@ use storing::Storing;
 use vault::{Vault, VaultKey};
 
 /// Connects: onboards unless there is a credential to resume with, goes to the assigned broker, and returns once that
-/// has granted the subscriptions. Dropping the future gives everything up.
+/// has granted the subscriptions. Dropping the future gives everything up. [`start`] does not wait.
 ///
 /// # Errors
 /// [`ConnectError`] after as many failed attempts as [`Config::with_connect_attempts`] allows, or at once when no
 /// further attempt can help.
 pub async fn connect(config: Config, transport: impl Transport) -> Result<(Client, Pushes, Connection), ConnectError> {
-    establish(config, transport, Storing::nowhere(), None).await
+    ready(start(config, transport)?).await
+}
+
+/// Prepares what [`connect`] does and returns at once: nothing happens until [`Connection::run`] is driven, which then
+/// onboards if it must, connects, and ends with what would have made [`connect`] fail.
+///
+/// Calls can be made at once. Until the connection is ready for the first time they wait in the client, each with its own
+/// deadline, which runs, and together at most as many as [may be in flight](Config::with_max_in_flight); one more fails as
+/// [`NotSent::Overloaded`]. As soon as the assigned broker's link takes packets, SUBSCRIBE leaves and they follow, in the
+/// order in which they were made: before CONNACK with a transport that [can do that](Config::with_pipelined_connect), so
+/// that the first answer comes with SUBACK, a round trip sooner than a call made after [`connect`]. (`wire` §1.3, §1.4) They end like
+/// any other call. One that never left is [`RequestError::NotSent`]; one that was on its way when the broker refused the subscription or
+/// the link was lost is [`RequestError::Disconnected`] and may have been processed. What follows a refused CONNECT was never
+/// looked at, and waits for the next attempt.
+///
+/// A call's path needs the thing's id: [`Client::onboarded`] waits for it, on a device that has none yet. [`Notice::Ready`],
+/// from [`Connection::notices`], says when pushes can arrive.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{Request, StatusCode};
+/// use thingif::client;
+/// use thingif::config::Config;
+/// use thingif::transport::Transport;
+///
+/// async fn first_state(config: Config, transport: impl Transport) -> Result<StatusCode, Box<dyn std::error::Error>> {
+///     let (client, _pushes, connection) = client::start(config, transport)?;
+///     let connection = tokio::spawn(connection.run());
+///     let own = client.onboarded().await?;
+///     let path = format!("/thing-if/apps/{}/targets/thing:{}/states", own.app_id, own.thing_id);
+///     let state = Request::put(path).header("Content-Type", "application/json").body(Bytes::from(r#"{"power":true}"#))?;
+///     let answer = client.send(state).await?;
+///     client.close().await;
+///     connection.await??;
+///     Ok(answer.status())
+/// }
+/// ```
+///
+/// # Errors
+/// [`ConnectError::Config`] when the transport cannot do what the configuration asks for, [`ConnectError::NoRandomness`].
+pub fn start(config: Config, transport: impl Transport) -> Result<(Client, Pushes, Connection), ConnectError> {
+    begin(config, transport, Storing::nowhere(), None)
 }
 
 /// As [`connect`], with a [`Vault`] that outlives the program: what it has under [`VaultKey::of`] the configuration is
@@ -131,14 +180,35 @@ pub async fn connect_with(
     transport: impl Transport,
     vault: impl Vault,
 ) -> Result<(Client, Pushes, Connection), ConnectError> {
+    ready(start_with(config, transport, vault).await?).await
+}
+
+/// As [`start`], with a [`Vault`] as [`connect_with`] has it. Waits for what the vault has, at most
+/// [the connect timeout](Config::with_connect_timeout), and for nothing else.
+///
+/// # Errors
+/// As [`start`], and [`ConnectError::Vault`] when the vault is [set up wrongly](vault::VaultError::is_misconfiguration).
+pub async fn start_with(
+    config: Config,
+    transport: impl Transport,
+    vault: impl Vault,
+) -> Result<(Client, Pushes, Connection), ConnectError> {
     config.check_pins(transport.capabilities().spki_pins)?;
     let (vault, key): (Arc<dyn Vault>, _) = (Arc::new(vault), VaultKey::of(&config));
     let (config, failure) = storing::load(config, &*vault, &key).await?;
     let failure = failure.map(|reason| Notice::LoadFailed { reason });
-    establish(config, transport, Storing::in_vault(vault, key), failure).await
+    begin(config, transport, Storing::in_vault(vault, key), failure)
 }
 
-async fn establish(
+/// Drives what was begun until it is ready.
+async fn ready(
+    (client, pushes, mut connection): (Client, Pushes, Connection),
+) -> Result<(Client, Pushes, Connection), ConnectError> {
+    connection.until_ready().await?;
+    Ok((client, pushes, connection))
+}
+
+fn begin(
     config: Config,
     transport: impl Transport,
     storing: Storing,
@@ -147,11 +217,11 @@ async fn establish(
     config.check_pins(transport.capabilities().spki_pins)?;
     let seed = seed(&config)?;
     let links = Links::owning(&config, transport);
-    let status = Arc::new(Status::new(config.resume().cloned()));
     // As many as may be in flight: a driver that is behind is not a reason to refuse them.
     let (alive, commands) = mpsc::channel(config.max_in_flight());
     let (cancel, cancels) = mpsc::unbounded_channel();
     let (pushes, received) = lossy::queue(config.push_queue());
+    let status = Arc::new(Status::default());
     let client = Client::new(&config, alive.clone(), cancel, status.clone());
 
     let origin = Clock::now();
@@ -159,7 +229,6 @@ async fn establish(
     let wiring = Wiring { commands, cancels, pushes, status };
     let mut connection = Connection::new(lifecycle, origin, links, storing, wiring);
     first.into_iter().for_each(|notice| connection.tell(notice));
-    connection.until_ready().await?;
     Ok((client, Pushes::new(received, alive), connection))
 }
 

@@ -232,7 +232,7 @@ async fn a_device(world: &mut World, kind: Kind, scheme: Scheme, vendor: &str) {
     let connected = client::connect(config(&password, &world.app_key), transport.clone()).await;
     let (client, mut pushes, connection) = connected.expect("connected");
     let run = tokio::spawn(connection.run());
-    let credential = client.credential();
+    let credential = client.credential().expect("onboarded");
     world.planted.plant("access token", credential.access_token.expose().as_str());
     world.planted.plant("MQTT password", credential.endpoint.password.expose());
     note(&credential);

@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     /// How much later than due a timer may go off.
     pub(crate) lateness: Duration,
     pub(crate) close_at: Option<Duration>,
+    /// Whether the program makes calls without waiting until it is connected, as after `client::start`.
+    pub(crate) starts_early: bool,
 }
 
 /// Longer than any message travels, so that what has no id cannot come after its window.
@@ -80,6 +82,7 @@ impl Plan {
             latency: between(rng, 0, 80),
             lateness: if late { between(rng, 1, 80) } else { Duration::ZERO },
             close_at,
+            starts_early: seed.is_multiple_of(2),
             rates,
         }
     }

@@ -181,7 +181,7 @@ struct States {
 
 impl States {
     fn path(&self) -> String {
-        format!("/thing-if/apps/{APP}/targets/thing:{}/states", self.client.credential().thing_id)
+        format!("/thing-if/apps/{APP}/targets/thing:{}/states", self.client.credential().expect("onboarded").thing_id)
     }
 
     /// Whether it was answered. Unanswered, it may or may not have happened.

@@ -203,7 +203,7 @@ impl Device {
     }
 
     async fn put_state(&self) -> StatusCode {
-        let credential = self.client.credential();
+        let credential = self.client.credential().expect("onboarded");
         let path = format!("/thing-if/apps/{APP}/targets/thing:{}/states", credential.thing_id);
         let request = Request::put(path).header("content-type", "application/json");
         let request = request.body(Bytes::from_static(b"{\"power\":true}")).expect("valid");
@@ -211,7 +211,7 @@ impl Device {
     }
 
     fn thing(&self) -> String {
-        self.client.credential().thing_id.to_string()
+        self.client.credential().expect("onboarded").thing_id.to_string()
     }
 
     async fn close(self) {
@@ -236,7 +236,7 @@ fn onboardings(notices: &[Notice]) -> usize {
 async fn a_device_whose_thing_was_deleted_becomes_a_new_thing() {
     let service = Service::start(Location::Memory).await;
     let mut device = Device::connect(config(service.mqtt, "lamp", "pw", KEY)).await;
-    let (thing, token) = (device.thing(), device.client.credential().access_token);
+    let (thing, token) = (device.thing(), device.client.credential().expect("onboarded").access_token);
     assert_eq!(device.put_state().await, StatusCode::CREATED);
 
     service.delete(&format!("things/{thing}"), token.expose().as_str()).await;
@@ -253,7 +253,7 @@ async fn a_device_whose_credential_was_revoked_is_given_another() {
     let service = Service::start(Location::Memory).await;
     let mut device = Device::connect(config(service.mqtt, "lamp", "pw", KEY)).await;
     assert_eq!(device.put_state().await, StatusCode::CREATED);
-    let before = device.client.credential();
+    let before = device.client.credential().expect("onboarded");
 
     let path = format!("installations/{}", before.endpoint.installation_id);
     service.delete(&path, before.access_token.expose().as_str()).await;
@@ -274,14 +274,14 @@ async fn whatever_it_connects_over_it_comes_back() {
         let mut device = Device::of(client::connect(config, service.transport()).await);
         assert_eq!(device.put_state().await, StatusCode::CREATED, "{scheme}");
 
-        let credential = device.client.credential();
+        let credential = device.client.credential().expect("onboarded");
         let token = credential.access_token.expose().as_str();
         service.delete(&format!("installations/{}", credential.endpoint.installation_id), token).await;
         let seen = device.until_ready().await;
         assert_eq!(onboardings(&seen), 1, "{scheme}: {seen:?}");
         assert_eq!(device.put_state().await, StatusCode::NO_CONTENT, "{scheme}: the thing is the same");
 
-        let (thing, token) = (device.thing(), device.client.credential().access_token);
+        let (thing, token) = (device.thing(), device.client.credential().expect("onboarded").access_token);
         service.delete(&format!("things/{thing}"), token.expose().as_str()).await;
         let seen = device.until_ready().await;
         assert_eq!(onboardings(&seen), 1, "{scheme}: {seen:?}");
@@ -330,7 +330,7 @@ async fn a_device_whose_broker_moved_finds_it() {
     door.leads_to(&second);
     let seen = device.until_ready().await;
     assert_eq!(onboardings(&seen), 1, "{seen:?}");
-    assert_eq!(device.client.credential().endpoint.port_tcp, Some(second.mqtt.port()));
+    assert_eq!(device.client.credential().expect("onboarded").endpoint.port_tcp, Some(second.mqtt.port()));
     assert_eq!(device.put_state().await, StatusCode::NO_CONTENT, "the thing is the same");
     device.close().await;
     second.stop().await;
@@ -386,7 +386,7 @@ async fn a_device_that_is_refused_for_good_stops_and_says_why() {
     // One that was in the field. While it finds no default broker somebody else gets its name, with a password of his own.
     let door = FrontDoor::to(&service).await;
     let mut device = Device::connect(config(door.address, "lamp", "pw", KEY)).await;
-    let (thing, token) = (device.thing(), device.client.credential().access_token);
+    let (thing, token) = (device.thing(), device.client.credential().expect("onboarded").access_token);
     door.leads_nowhere();
     service.delete(&format!("things/{thing}"), token.expose().as_str()).await;
     let (owner, owner_token) = user(&service.served.http, APP, KEY, "ann").await;

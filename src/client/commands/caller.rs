@@ -21,7 +21,7 @@ pub(in crate::client) trait Caller: Send + Sync + 'static {
 
 impl Caller for Client {
     fn own(&self) -> (AppId, ThingId) {
-        let credential = self.credential();
+        let credential = self.credential().expect("commands are carried out only once the device is onboarded");
         (credential.app_id, credential.thing_id)
     }
 

@@ -155,15 +155,17 @@ impl Builder {
     pub fn build(self) -> (Commands, CommandEvents) {
         let (events, receiver) = lossy::queue(EVENT_QUEUE);
         let events = Events::to(move |event| events.send(event));
+        let client = self.client.clone();
         let service = Service::new(Arc::new(self.client));
         let run = Run::new(service, self.actuator, self.journal, self.rules, events);
-        (Commands { run, tap: self.tap }, CommandEvents(receiver))
+        (Commands { client, run, tap: self.tap }, CommandEvents(receiver))
     }
 }
 
 /// Carries out the commands of one device.
 #[must_use = "commands are carried out only while `run` is awaited"]
 pub struct Commands {
+    client: Client,
     run: Run,
     tap: Option<Tap>,
 }
@@ -192,6 +194,11 @@ impl Commands {
     ///
     /// Dropping the future leaves a running action where it is; the journal knows that its command had begun.
     pub async fn run(self, pushes: Pushes, notices: Notices) {
-        self.run.until_the_end(Arrivals::from_now_on(pushes, notices, self.tap).await).await;
+        let Self { client, run, tap } = self;
+        // Nobody can be commanded who has no name yet.
+        if client.onboarded().await.is_ok() {
+            drop(client);
+            run.until_the_end(Arrivals::from_now_on(pushes, notices, tap).await).await;
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::lane::Means;
 use super::roster::Roster;
 use super::routing::Actuators;
 use super::{Gateway, GatewayEvents, MemoryNodeStore, NodeStore, Owner, Routing};
+use crate::client::causes::with_causes;
 use crate::client::commands::{Actuator, Journal, MemoryJournal, Rules, Tap};
 use crate::client::vault::VaultError;
 use crate::client::{Client, Push, lossy};
@@ -150,12 +151,16 @@ impl Builder {
     }
 
     /// Takes up the nodes that are stored, and makes the gateway, what drives it, and what happens to it. Waits at most 10 s
-    /// for the store.
+    /// for the store, and for a client of [`start`](crate::client::start) until it is
+    /// [onboarded](crate::client::Client::onboarded): nodes are behind one thing.
     ///
     /// # Errors
-    /// [`VaultError`] when the store is [set up wrongly](VaultError::is_misconfiguration). One that cannot be read for
-    /// another reason is logged, and the gateway begins without nodes.
+    /// [`VaultError`] when the store is [set up wrongly](VaultError::is_misconfiguration), or the connection ended before the
+    /// device was onboarded. A store that cannot be read for another reason is logged, and the gateway begins without nodes.
     pub async fn open(self) -> Result<(Gateway, Routing, GatewayEvents), VaultError> {
+        if let Err(error) = self.client.onboarded().await {
+            return Err(VaultError::other(format!("the gateway was not onboarded: {}", with_causes(&error))));
+        }
         let (events, receiver) = lossy::queue(EVENT_QUEUE);
         let (limits, names) = ((self.max_nodes, self.max_calls), (self.vendor_thing_id, self.owner));
         let roster = Arc::new(Roster::new(self.client, limits, names, self.store, events));

@@ -228,7 +228,7 @@ impl Gateway {
     /// # Errors
     /// [`NodeError`].
     pub async fn list(&self, limit: usize) -> Result<ListedNodes, NodeError> {
-        let own = self.0.client.credential();
+        let own = self.0.credential();
         let path = format!("/thing-if/apps/{}/things/{}/end-nodes", own.app_id, own.thing_id);
         let (mut nodes, mut seen, mut key) = (Vec::new(), 0, String::new());
         while seen < limit {

@@ -26,7 +26,7 @@ use crate::client::vault::VaultError;
 use crate::client::{Client, WaitForLink};
 use crate::ids::{ThingId, VendorThingId};
 use crate::proto::RequestError;
-use crate::thing_if::{ThingIdentity, media_type};
+use crate::thing_if::{Credential, ThingIdentity, media_type};
 
 /// The share of the calls that may be in flight which the gateway's own calls for its nodes may have: a reconnect must leave
 /// room for the program's.
@@ -88,7 +88,12 @@ impl Roster {
 
     /// The gateway, as the service names it.
     pub(super) fn own(&self) -> ThingId {
-        self.client.credential().thing_id
+        self.credential().thing_id
+    }
+
+    /// What the gateway calls with, now: it may be onboarded again.
+    pub(super) fn credential(&self) -> Credential {
+        self.client.credential().expect("a gateway is opened when it has one")
     }
 
     pub(super) fn tell(&self, event: GatewayEvent) {
@@ -131,7 +136,7 @@ impl Roster {
                 return Ok(());
             }
         };
-        let own = self.client.credential();
+        let own = self.credential();
         for credential in stored {
             if (&credential.app_id, &credential.gateway) != (&own.app_id, &own.thing_id) {
                 tracing::warn!(node = %credential.thing_id, "a stored end node belongs to another gateway");
@@ -252,7 +257,7 @@ impl Roster {
 
     async fn onboard_now(&self, onboarding: &NodeOnboarding) -> Result<Arc<Node>, NodeOnboardingError> {
         let owner = lock(&self.owner).clone().ok_or(NodeOnboardingError::NoOwner)?;
-        let own = self.client.credential();
+        let own = self.credential();
         let gateway = match &self.vendor_thing_id {
             Some(id) => ThingIdentity::VendorThing(id.clone()),
             None => ThingIdentity::Thing(own.thing_id.clone()),
@@ -282,7 +287,7 @@ impl Roster {
 
     /// Takes a node off the gateway, at the service and here. (`wire` §5)
     pub(super) async fn unpair(&self, thing: &ThingId) -> Result<(), NodeError> {
-        let own = self.client.credential();
+        let own = self.credential();
         let path = format!("/thing-if/apps/{}/things/{}/end-nodes/{thing}", own.app_id, own.thing_id);
         let request = super::request(Method::DELETE, &path, Bytes::new());
         let answer = self.client.send(request).await.map_err(NodeError::NoAnswer)?;
@@ -302,7 +307,7 @@ impl Roster {
     pub(super) async fn report_online(&self, node: &Node, online: bool) -> Result<Reported, RequestError> {
         // It is never closed.
         let _turn = self.background.acquire().await;
-        let own = self.client.credential();
+        let own = self.credential();
         let path =
             format!("/thing-if/apps/{}/things/{}/end-nodes/{}/connection", own.app_id, own.thing_id, node.thing_id);
         let body = if online { r#"{"online":true}"# } else { r#"{"online":false}"# };

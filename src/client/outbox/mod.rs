@@ -11,7 +11,7 @@
 //! use thingif::client::Client;
 //!
 //! async fn measure(client: Client) -> Result<(), Box<dyn std::error::Error>> {
-//!     let path = format!("/thing-if/apps/app/targets/thing:{}/states", client.credential().thing_id);
+//!     let path = format!("/thing-if/apps/app/targets/thing:{}/states", client.onboarded().await?.thing_id);
 //!     let (outbox, sender, _events) = Outbox::builder().with_keep(Keep::Newest).on_disk("/var/lib/meter/outbox").open()?;
 //!     tokio::spawn(sender.run(client));
 //!     loop {

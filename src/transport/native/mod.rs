@@ -18,8 +18,9 @@
 //! # Round trips
 //! With [`ConnectOptions::pipeline`] a link is handed out when TCP, TLS and WebSocket are done. CONNECT leaves with the first
 //! poll, in one write with whatever was published and subscribed to until then. Round trips of a cold start of
-//! [`client::connect`](crate::client::connect), which uses that, the TCP handshakes among them; without it each broker costs one
-//! more, as with Paho:
+//! [`client::connect`](crate::client::connect), which uses that, the TCP handshakes among them; with
+//! [`client::start`](crate::client::start) a call that waits already leaves with SUBSCRIBE, and its answer comes when the device is
+//! ready. Without pipelining each broker costs one more, as with Paho:
 //!
 //! | scheme | stored credential: ready | first answer | fresh: onboarded | ready | first answer |
 //! |---|---|---|---|---|---|

@@ -136,6 +136,8 @@ impl World {
             }
             call.waits = self.happens(Fault::WaitForLink);
         }
+        // What a program calls before its connection was ever ready waits for it.
+        call.waits |= self.plan.starts_early && !self.watch.ever_ready;
         call.deadline = self.now + ttl;
         self.tell(|| format!("> submit {} {} within {ttl:?}", call.nonce, call.path));
         let open = self.book.open();
