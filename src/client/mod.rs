@@ -129,8 +129,9 @@ pub async fn connect(config: Config, transport: impl Transport) -> Result<(Clien
 /// deadline, which runs, and together at most as many as [may be in flight](Config::with_max_in_flight); one more fails as
 /// [`NotSent::Overloaded`]. As soon as the assigned broker's link takes packets, SUBSCRIBE leaves and they follow, in the
 /// order in which they were made: before CONNACK with a transport that [can do that](Config::with_pipelined_connect), so
-/// that the first answer comes with SUBACK, a round trip sooner than a call made after [`connect`]. (`wire` §1.3, §1.4) They end like
-/// any other call. One that never left is [`RequestError::NotSent`]; one that was on its way when the broker refused the subscription or
+/// that the first answer comes with SUBACK, a round trip sooner than a call made after [`connect`]. (`wire` §1.3, §1.4) With
+/// [`Config::with_response_filter`] they follow SUBACK, because an ordinary broker delivers no answer before. They end like any
+/// other call. One that never left is [`RequestError::NotSent`]; one that was on its way when the broker refused the subscription or
 /// the link was lost is [`RequestError::Disconnected`] and may have been processed. What follows a refused CONNECT was never
 /// looked at, and waits for the next attempt.
 ///
