@@ -1,142 +1,144 @@
-//! Parse, decode and encode, beside `httparse` alone and a splitter on `str::lines` that checks nothing.
+//! Parse, decode and encode beside what else could do it: in instructions, as callgrind counts them, and in time.
+//!
+//! `cargo bench --no-default-features --bench frame`. Frames of six sizes, and every payload of `proto-samples/frames`. Goals
+//! are stated in instructions, which are the same in every run. The exception is copying: there one instruction moves any
+//! number of bytes, so that only time says something.
 
-use bytes::{Bytes, BytesMut};
-use divan::counter::BytesCount;
-use divan::{Bencher, black_box};
-use thingif::frame::{self, Frame};
-use thingif::topic::Topic;
-
+#[path = "../tests/support/allocations.rs"]
+mod allocations;
+#[path = "frame/inputs.rs"]
+mod inputs;
+mod measure;
+#[path = "frame/peers.rs"]
+mod peers;
 #[path = "../tests/samples/mod.rs"]
 mod samples;
+#[path = "frame/works.rs"]
+mod works;
 
-/// File, sample, number of headers.
-const INPUTS: [(&str, &str, usize); 4] = [
-    ("answer-300-bytes.jsonl", "300 bytes", 5),
-    ("f02-onboarding-answer.jsonl", "documented", 6),
-    ("f03-put-states-lf.jsonl", "PUT states", 3),
-    ("responses-strict-receivers.jsonl", "states stored", 1),
-];
+use std::time::Duration;
 
-/// Which of [`INPUTS`]; shown as its file and sample.
-#[derive(Clone, Copy)]
-struct Input(usize);
+use inputs::Input;
+use measure::callgrind::{self, Counted};
+use measure::meter::{Clock, Meter, Once};
+use measure::sheet::{Chart, Sheet};
+use works::Costs;
 
-impl std::fmt::Display for Input {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (file, name, _) = INPUTS[self.0];
-        write!(f, "{}: {name}", file.trim_end_matches(".jsonl"))
-    }
-}
-
-const ALL: [Input; 4] = [Input(0), Input(1), Input(2), Input(3)];
-
-impl Input {
-    fn payload(self) -> Vec<u8> {
-        samples::payload(INPUTS[self.0].0, INPUTS[self.0].1)
-    }
-
-    fn headers(self) -> usize {
-        INPUTS[self.0].2
-    }
-
-    fn is_request(self) -> bool {
-        frame::is_request(&self.payload())
-    }
-}
+/// This program below callgrind.
+const COUNTED: &str = "counted";
+/// From here on, copying is most of the work.
+const LARGE: usize = 16 * 1024;
 
 fn main() {
-    divan::main();
-}
-
-fn topic() -> Topic {
-    Topic::new("p/someone/thing-if/apps/a/targets/thing:th.1/states").expect("a valid topic")
-}
-
-#[divan::bench(args = ALL)]
-fn parse_frame(bencher: Bencher<'_, '_>, input: Input) {
-    let payload = input.payload();
-    bencher.counter(BytesCount::of_slice(&payload)).bench_local(|| {
-        let frame = Frame::parse(black_box(&payload)).expect("a frame");
-        assert_eq!(frame.header_count(), input.headers());
-        frame
-    });
-}
-
-/// Peer: the headers alone, without first line and body.
-#[divan::bench(args = ALL)]
-fn parse_httparse_alone(bencher: Bencher<'_, '_>, input: Input) {
-    let payload = input.payload();
-    let section = &payload[payload.iter().position(|&b| b == b'\n').expect("a first line") + 1..];
-    bencher.counter(BytesCount::of_slice(&payload)).bench_local(|| {
-        let mut fields = [httparse::EMPTY_HEADER; 16];
-        let (length, fields) = httparse::parse_headers(black_box(section), &mut fields).expect("headers").unwrap();
-        assert_eq!(fields.len(), input.headers());
-        length
-    });
-}
-
-/// Peer: what a short program would do.
-#[divan::bench(args = ALL)]
-fn parse_str_lines(bencher: Bencher<'_, '_>, input: Input) {
-    let payload = input.payload();
-    bencher.counter(BytesCount::of_slice(&payload)).bench_local(|| {
-        let text = str::from_utf8(black_box(&payload)).expect("text");
-        let mut lines = text.lines();
-        let start = lines.next().expect("a first line");
-        let fields = lines.by_ref().take_while(|line| !line.is_empty()).filter_map(|line| line.split_once(':'));
-        let fields = fields.map(|(name, value)| (name, black_box(value.trim()))).filter(|(name, _)| !name.is_empty());
-        assert_eq!(fields.count(), input.headers());
-        start.len()
-    });
-}
-
-#[divan::bench(args = ALL)]
-fn look_up_the_request_id(bencher: Bencher<'_, '_>, input: Input) {
-    let payload = input.payload();
-    let frame = Frame::parse(&payload).expect("a frame");
-    let expected = frame::request_id(&payload);
-    bencher.counter(BytesCount::of_slice(&payload)).bench_local(|| {
-        let id = black_box(frame).header("X-Kii-RequestID");
-        assert_eq!(id, expected.as_ref().map(|id| id.as_bytes()));
-        id
-    });
-}
-
-#[divan::bench(args = ALL)]
-fn decode(bencher: Bencher<'_, '_>, input: Input) {
-    let payload = Bytes::from(input.payload());
-    let (topic, is_request) = (topic(), input.is_request());
-    bencher.counter(BytesCount::of_slice(&payload)).with_inputs(|| payload.clone()).bench_local_values(|payload| {
-        let headers = if is_request {
-            frame::decode_request(&topic, payload).expect("a request").into_parts().0.headers
-        } else {
-            frame::decode_response(payload).expect("a response").into_parts().0.headers
-        };
-        assert_eq!(headers.len(), input.headers());
-        headers
-    });
-}
-
-#[divan::bench(args = ALL)]
-fn encode(bencher: Bencher<'_, '_>, input: Input) {
-    let payload = Bytes::from(input.payload());
-    let mut dst = BytesMut::with_capacity(4096);
-    let bencher = bencher.counter(BytesCount::of_slice(&payload));
-    if input.is_request() {
-        let request = frame::decode_request(&topic(), payload).expect("a request");
-        bencher.bench_local(|| {
-            dst.clear();
-            frame::encode_request(black_box(&request), &mut dst);
-            assert!(dst.ends_with(request.body()));
-            dst.len()
-        });
-    } else {
-        let response = frame::decode_response(payload.clone()).expect("a response");
-        bencher.bench_local(|| {
-            dst.clear();
-            frame::encode_response(black_box(&response), &mut dst);
-            assert_eq!(dst, payload);
-            dst.len()
-        });
+    let (sizes, samples) = (inputs::sizes(), inputs::samples());
+    if measure::child::role().is_some() {
+        all(&sizes, &mut Counted);
+        all(&samples, &mut Counted);
+        return;
     }
+    let works = [&sizes, &samples].map(|inputs| all(inputs, &mut Once));
+    if !measure::is_whole() {
+        let counts = |input| allocations_of(input).expect("usual frames")[1] > 0;
+        assert!(sizes.iter().all(counts), "the counter counts");
+        println!("frame: {} sizes and {} samples, everything done once", sizes.len(), samples.len());
+        return;
+    }
+    let mut clock = Clock { slice: Duration::from_millis(1), slices: 15 };
+    let times = all(&sizes, &mut clock);
+    let counted = callgrind::instructions(COUNTED).map(|counts| in_place_of(works, counts));
+
+    let mut sheet = Sheet::new("frame", "frames by size: instructions", &columns());
+    let mut by_sample = Sheet::new("frame_samples", "frames of proto-samples: instructions", &columns());
+    if let Some([of_sizes, of_samples]) = &counted {
+        rows(&mut sheet, &sizes, of_sizes);
+        rows(&mut by_sample, &samples, of_samples);
+        goals(&mut sheet, "any size", &sizes, of_sizes);
+        goals(&mut sheet, "any sample that clients and services send", &samples, of_samples);
+        charts(&mut sheet, &sizes, of_sizes);
+    }
+    let large = sizes.iter().zip(&times).filter(|(input, _)| input.payload.len() >= LARGE);
+    let copies = large.filter_map(|(_, costs)| ratio(costs, works::ENCODE, works::MEMCPY));
+    sheet.at_most("encode, over memcpy of the frame, in time, from 16 KiB up", copies.fold(0.0, f64::max), 2.0);
+    for (at, what, limit) in [(0, "parse", 0.0), (1, "decode", 3.0), (2, "encode into a buffer with room", 0.0)] {
+        let counts = sizes.iter().chain(&samples).filter_map(|input| Some((allocations_of(input)?[at], &input.name)));
+        let (most, name) = counts.max_by_key(|(count, _)| *count).expect("some are measured");
+        sheet.at_most(format!("{what}: allocations (most: {name})"), most as f64, limit);
+    }
+    sheet.publish();
+    by_sample.publish();
+    let mut in_time =
+        Sheet::new("frame_time", "frames by size: nanoseconds, the best of 15 slices of time", &columns());
+    rows(&mut in_time, &sizes, &times);
+    in_time.publish();
+}
+
+fn all(inputs: &[Input], meter: &mut impl Meter) -> Vec<Costs> {
+    inputs.iter().map(|input| works::measure(input, meter)).collect()
+}
+
+/// The same works, with what was counted for them, in the order of both.
+fn in_place_of(mut works: [Vec<Costs>; 2], counts: Vec<f64>) -> [Vec<Costs>; 2] {
+    let mut counts = counts.into_iter();
+    for (_, cost) in works.iter_mut().flatten().flatten() {
+        *cost = counts.next().expect("as much is done below callgrind");
+    }
+    assert_eq!(counts.next(), None, "no more is done below callgrind");
+    works
+}
+
+fn columns() -> Vec<&'static str> {
+    ["frame", "bytes"].into_iter().chain(works::ALL).collect()
+}
+
+fn cost(costs: &Costs, work: &str) -> Option<f64> {
+    costs.iter().find_map(|(name, cost)| (*name == work).then_some(*cost))
+}
+
+fn ratio(costs: &Costs, own: &str, peer: &str) -> Option<f64> {
+    Some(cost(costs, own)? / cost(costs, peer)?)
+}
+
+fn rows(sheet: &mut Sheet, inputs: &[Input], all: &[Costs]) {
+    for (input, costs) in inputs.iter().zip(all) {
+        let shown = works::ALL.map(|work| cost(costs, work).map_or("-".to_owned(), |cost| format!("{cost:.0}")));
+        let name = [input.name.clone(), input.payload.len().to_string()];
+        sheet.rows.push(name.into_iter().chain(shown).collect());
+    }
+}
+
+/// The worst ratio of each kind, and whose it is.
+fn goals(sheet: &mut Sheet, of: &str, inputs: &[Input], all: &[Costs]) {
+    for (own, peer, limit, what) in [
+        (works::PARSE, works::HTTPARSE, 1.10, "parse, over httparse::parse_headers"),
+        (works::DECODE, works::DECODE_BY_HAND, 1.25, "decode, over httparse and HeaderMap by hand"),
+        (works::ENCODE, works::PUT_SLICE, 1.25, "encode, over a loop of put_slice"),
+    ] {
+        let usual = inputs.iter().zip(all).filter(|(input, _)| input.is_usual && input.message.is_some());
+        let ratios = usual.filter_map(|(input, costs)| Some((ratio(costs, own, peer)?, &input.name)));
+        let (worst, name) = ratios.max_by(|a, b| a.0.total_cmp(&b.0)).expect("some are measured");
+        sheet.at_most(format!("{what}, in instructions, {of} (worst: {name})"), worst, limit);
+    }
+}
+
+fn charts(sheet: &mut Sheet, inputs: &[Input], all: &[Costs]) {
+    let kinds = [("parse", &works::ALL[..4]), ("decode", &works::ALL[4..6]), ("encode", &works::ALL[6..])];
+    for (kind, works) in kinds {
+        let title = format!("Frames, {kind}: instructions");
+        let mut chart =
+            Chart { name: format!("frame-{kind}"), title, unit: "instructions".to_owned(), bars: Vec::new() };
+        // Beyond, nothing but the copied body grows.
+        let small = inputs.iter().zip(all).filter(|(input, _)| input.payload.len() < LARGE);
+        for (input, costs) in small {
+            let bars =
+                works.iter().filter_map(|work| Some((input.name.clone(), (*work).to_owned(), cost(costs, work)?)));
+            chart.bars.extend(bars);
+        }
+        sheet.charts.push(chart);
+    }
+}
+
+/// Of parse, decode and encode, if it is a usual frame.
+fn allocations_of(input: &Input) -> Option<[usize; 3]> {
+    let message = input.message.as_ref().filter(|_| input.is_usual)?;
+    Some(works::allocations(input, message))
 }

@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 /// The first argument of this program when it is started as a server.
-const ROLE: &str = "--role";
+pub(crate) const ROLE: &str = "--role";
 
 /// What this process is to be, if it is not the bench itself.
 pub(crate) fn role() -> Option<Vec<String>> {
