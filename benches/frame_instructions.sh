@@ -3,7 +3,7 @@
 # Fails if the first needs more than LIMIT hundredths of the second. Needs valgrind.
 set -eu
 cd "$(dirname "$0")/.."
-LIMIT=${LIMIT:-150}
+LIMIT=${LIMIT:-110}
 
 program=$(cargo bench --no-default-features --bench frame_instructions --no-run --message-format=json-render-diagnostics |
     sed -n 's/.*"name":"frame_instructions".*"executable":"\([^"]*\)".*/\1/p')

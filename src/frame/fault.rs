@@ -1,9 +1,11 @@
 //! Where a head is wrong.
 
+use super::scan::is_name_byte;
 use super::start::is_blank;
 use super::{FrameError, FrameErrorKind, MAX_HEADERS};
 
-/// Finds what `httparse`, which tells no offsets, refused in a header section that begins at `base`.
+/// Finds what was refused in a header section that begins at `base`. A second pass, slow and exact, so that the first one
+/// needs to keep nothing for it.
 pub(super) fn fault(section: &[u8], base: usize) -> FrameError {
     let mut at = 0;
     let mut field = 0;
@@ -34,8 +36,4 @@ pub(super) fn fault(section: &[u8], base: usize) -> FrameError {
         at += next;
         field += 1;
     }
-}
-
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

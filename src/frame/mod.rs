@@ -31,6 +31,7 @@
 //!
 //! Two bounds keep a hostile head cheap: it ends within [`MAX_HEAD_LEN`] bytes and has at most [`MAX_HEADERS`] fields.
 
+mod block;
 mod decode;
 mod encode;
 mod error;
@@ -40,6 +41,7 @@ mod hop_by_hop;
 mod parse;
 mod peek;
 mod retry_after;
+mod scan;
 mod start;
 
 pub use decode::{decode_request, decode_response};

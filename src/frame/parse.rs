@@ -3,11 +3,9 @@
 use std::fmt;
 
 use super::fault::fault;
+use super::scan::{self, Broken, Field};
 use super::start::{Start, start_line};
-use super::{FrameError, FrameErrorKind, MAX_HEAD_LEN, MAX_HEADERS};
-
-/// Header fields for which the usual frame needs room. More are read at the cost of a second pass.
-const USUAL_HEADERS: usize = 12;
+use super::{FrameError, FrameErrorKind, MAX_HEAD_LEN};
 
 /// A view of a payload that is a frame. It is checked when it is made, allocates nothing and is cheap to copy.
 ///
@@ -36,47 +34,26 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// [`FrameError`] says what is wrong and at which byte. A payload that begins with `{` is a push, not a frame.
     pub fn parse(payload: &'a [u8]) -> Result<Self, FrameError> {
+        Self::parse_and(payload, |_| {})
+    }
+
+    /// The same, and shows each header line, by offsets in the section.
+    #[inline]
+    pub(super) fn parse_and(payload: &'a [u8], each: impl FnMut(Field)) -> Result<Self, FrameError> {
         let head = &payload[..payload.len().min(MAX_HEAD_LEN)];
         let cut = head.len() < payload.len();
         let (start, at) = start_line(head, cut)?;
         let rest = &head[at..];
-
-        let mut fields = [httparse::EMPTY_HEADER; USUAL_HEADERS];
-        match httparse::parse_headers(rest, &mut fields) {
-            Ok(httparse::Status::Complete((len, fields))) => {
-                Ok(Self { start, section: &rest[..len], fields: fields.len(), body: &payload[at + len..] })
-            }
-            _ => Self::parse_unusual(payload, start, at, rest, cut),
+        // No fields at all; what follows finds the same.
+        if let [b'\r', b'\n', body @ ..] = &payload[at..]
+            && !cut
+        {
+            return Ok(Self { start, section: &rest[..2], fields: 0, body });
         }
-    }
-
-    /// A head with many fields, without a blank line, or with a fault.
-    #[cold]
-    #[inline(never)]
-    fn parse_unusual(
-        payload: &'a [u8],
-        start: Start<'a>,
-        at: usize,
-        rest: &'a [u8],
-        cut: bool,
-    ) -> Result<Self, FrameError> {
-        let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let result = match httparse::parse_headers(rest, &mut fields) {
-            Ok(httparse::Status::Partial) if cut => {
-                return Err(FrameError::new(FrameErrorKind::HeadTooLarge, MAX_HEAD_LEN));
-            }
-            // The end of the payload ends the head. Saying so to the parser needs a copy, of at most 8 KiB.
-            Ok(httparse::Status::Partial) => {
-                let mut closed = [b'\n'; MAX_HEAD_LEN + 2];
-                closed[..rest.len()].copy_from_slice(rest);
-                let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
-                count(httparse::parse_headers(&closed[..rest.len() + 2], &mut fields)).map(|(_, n)| (rest.len(), n))
-            }
-            other => count(other),
-        };
-        match result {
-            Some((len, n)) => Ok(Self { start, section: &rest[..len], fields: n, body: &payload[at + len..] }),
-            None => Err(fault(rest, at)),
+        match scan::fields(head, at, cut, each) {
+            Ok((len, fields)) => Ok(Self { start, section: &rest[..len], fields, body: &payload[at + len..] }),
+            Err(Broken::Cut) => Err(FrameError::new(FrameErrorKind::HeadTooLarge, MAX_HEAD_LEN)),
+            Err(Broken::Fault) => Err(fault(rest, at)),
         }
     }
 
@@ -161,16 +138,6 @@ impl std::iter::FusedIterator for Headers<'_> {}
 impl fmt::Debug for Headers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.clone().map(|(name, _)| name)).finish()
-    }
-}
-
-type Parsed<'h, 'b> = httparse::Result<(usize, &'h [httparse::Header<'b>])>;
-
-/// Length of the section and number of its fields.
-fn count(parsed: Parsed<'_, '_>) -> Option<(usize, usize)> {
-    match parsed {
-        Ok(httparse::Status::Complete((len, fields))) => Some((len, fields.len())),
-        _ => None,
     }
 }
 

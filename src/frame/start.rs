@@ -2,6 +2,7 @@
 
 use http::{Method, StatusCode};
 
+use super::block;
 use super::{FrameError, FrameErrorKind, MAX_HEAD_LEN, MAX_VERB_LEN};
 
 /// The first line of a frame.
@@ -45,7 +46,34 @@ pub(super) fn start_line(head: &[u8], cut: bool) -> Result<(Start<'_>, usize), F
     {
         return Ok((Start::Response { status }, 5));
     }
+    // As every known client does.
+    if let Some(block) = head.first_chunk()
+        && let beside = block::beside_letters(block)
+        && beside != 0
+    {
+        let (verb, rest) = head.split_at(block::before(beside));
+        let len = match rest {
+            [b'\n', ..] => verb.len() + 1,
+            [b'\r', b'\n', ..] => verb.len() + 2,
+            _ => 0,
+        };
+        if len > 0 && verb.first().is_some_and(u8::is_ascii_alphabetic) {
+            return Ok((Start::Request { verb: text(verb) }, len));
+        }
+    }
     any_start_line(head, cut)
+}
+
+/// Letters and hyphens, which are ASCII. Those that everybody sends are known.
+fn text(verb: &[u8]) -> &str {
+    match verb {
+        b"GET" => "GET",
+        b"PUT" => "PUT",
+        b"POST" => "POST",
+        b"PATCH" => "PATCH",
+        b"DELETE" => "DELETE",
+        _ => str::from_utf8(verb).expect("letters and hyphens are ASCII"),
+    }
 }
 
 #[inline(never)]
@@ -84,7 +112,7 @@ fn any_start_line(head: &[u8], cut: bool) -> Result<(Start<'_>, usize), FrameErr
             if at - from > MAX_VERB_LEN {
                 return fail(FrameErrorKind::StartLine, from + MAX_VERB_LEN);
             }
-            let verb = str::from_utf8(&head[from..at]).expect("letters and hyphens are ASCII");
+            let verb = text(&head[from..at]);
             while head.get(at).copied().is_some_and(is_blank) {
                 at += 1;
             }
@@ -120,5 +148,24 @@ mod tests {
         assert_eq!(Start::Response { status: StatusCode::OK }.method(), None);
         assert_eq!(method(""), None);
         assert_eq!(method(&"A".repeat(MAX_VERB_LEN + 1)), None);
+    }
+
+    #[test]
+    fn a_verb_of_any_length_ends_where_its_letters_do() {
+        for len in 1..=MAX_VERB_LEN {
+            let verb = "A".repeat(len);
+            for end in ["\n", "\r\n"] {
+                for rest in ["", "\n", "Name-of-a-header: value\n\n"] {
+                    let payload = format!("{verb}{end}{rest}");
+                    let expected = (Start::Request { verb: &verb }, len + end.len());
+                    assert_eq!(start_line(payload.as_bytes(), false), Ok(expected), "{payload:?}");
+                }
+            }
+            for other in [":", "1", "\0", "\rA"] {
+                let payload = format!("{verb}{other}AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n\n");
+                let error = start_line(payload.as_bytes(), false).expect_err("refused");
+                assert_eq!(error.offset(), len, "{payload:?}");
+            }
+        }
     }
 }

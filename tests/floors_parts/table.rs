@@ -114,12 +114,12 @@ pub(crate) const PURE_CRATES: &[&str] = &[
     "etherparse",
     "fastrand",
     "http",
-    "httparse",
     "memchr",
     "pcap_parser",
     "serde",
     "serde_json",
     "thiserror",
+    "wide",
     "zeroize",
 ];
 
