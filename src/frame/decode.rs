@@ -3,18 +3,25 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 
+use super::scan::Field;
 use super::{Frame, FrameError, FrameErrorKind, Start, header_name};
 use crate::topic::Topic;
+
+/// Header lines that are remembered. Those of a frame with more are looked for again.
+const USUAL_FIELDS: usize = 12;
 
 /// The request that arrived on `topic`. Its URI is the path and query after `p/{CLIENT_ID}`. (`wire` §3)
 ///
 /// Header values and body are slices of `payload`, so a body that is kept keeps the payload. Credentials
 /// (`Authorization`, `X-Kii-AppKey`) are marked sensitive, so `Debug` does not show them.
 ///
+/// Allocates as [`decode_response`] does, and once for the URI: three times if `payload` is shared already.
+///
 /// # Errors
 /// See [`Frame::parse`]; also [`FrameErrorKind::NotARequest`], and [`FrameErrorKind::Topic`] for a topic without a path.
 pub fn decode_request(topic: &Topic, payload: Bytes) -> Result<Request<Bytes>, FrameError> {
-    let frame = Frame::parse(&payload)?;
+    let mut fields = [Field::default(); USUAL_FIELDS];
+    let frame = parse(&payload, &mut fields)?;
     let method = frame.start().method().ok_or(FrameError::new(FrameErrorKind::NotARequest, 0))?;
     let path = topic.path_of_any_call().ok_or(FrameError::new(FrameErrorKind::Topic, 0))?;
     let uri =
@@ -22,7 +29,7 @@ pub fn decode_request(topic: &Topic, payload: Bytes) -> Result<Request<Bytes>, F
     let mut request = Request::new(payload.slice_ref(frame.body()));
     *request.method_mut() = method;
     *request.uri_mut() = uri;
-    *request.headers_mut() = headers(&frame, &payload);
+    *request.headers_mut() = headers(&frame, &fields, &payload);
     Ok(request)
 }
 
@@ -34,29 +41,47 @@ pub fn decode_request(topic: &Topic, payload: Bytes) -> Result<Request<Bytes>, F
 /// # Errors
 /// See [`Frame::parse`]; also [`FrameErrorKind::NotAResponse`].
 pub fn decode_response(payload: Bytes) -> Result<Response<Bytes>, FrameError> {
-    let frame = Frame::parse(&payload)?;
+    let mut fields = [Field::default(); USUAL_FIELDS];
+    let frame = parse(&payload, &mut fields)?;
     let Start::Response { status } = frame.start() else {
         return Err(FrameError::new(FrameErrorKind::NotAResponse, 0));
     };
     let mut response = Response::new(payload.slice_ref(frame.body()));
     *response.status_mut() = status;
-    *response.headers_mut() = headers(&frame, &payload);
+    *response.headers_mut() = headers(&frame, &fields, &payload);
     Ok(response)
 }
 
-fn headers(frame: &Frame<'_>, payload: &Bytes) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(frame.header_count());
-    for (name, value) in frame.headers() {
-        let name = header_name::read(name);
-        if header_name::is_of_http_transport(&name) {
-            continue;
+/// A checked frame and where its header lines are, so that nothing is looked for twice.
+fn parse<'a>(payload: &'a [u8], fields: &mut [Field; USUAL_FIELDS]) -> Result<Frame<'a>, FrameError> {
+    let mut free = fields.iter_mut();
+    Frame::parse_and(payload, |field| {
+        if let Some(free) = free.next() {
+            *free = field;
         }
-        let mut value = HeaderValue::from_maybe_shared(payload.slice_ref(value))
-            .expect("a frame's header values were checked when it was parsed");
-        value.set_sensitive(header_name::is_credential(&name));
-        headers.insert(name, value);
+    })
+}
+
+fn headers(frame: &Frame<'_>, fields: &[Field; USUAL_FIELDS], payload: &Bytes) -> HeaderMap {
+    let count = frame.header_count();
+    let mut headers = HeaderMap::with_capacity(count);
+    if let Some(fields) = fields.get(..count) {
+        fields.iter().for_each(|field| {
+            let (name, value) = frame.field(*field);
+            insert(&mut headers, name, value, payload);
+        });
+    } else {
+        frame.headers().for_each(|(name, value)| insert(&mut headers, name.as_bytes(), value, payload));
     }
     headers
+}
+
+fn insert(headers: &mut HeaderMap, name: &[u8], value: &[u8], payload: &Bytes) {
+    let Some(name) = header_name::read(name) else { return };
+    let mut value = HeaderValue::from_maybe_shared(payload.slice_ref(value))
+        .expect("a frame's header values were checked when it was parsed");
+    value.set_sensitive(header_name::is_credential(&name));
+    headers.insert(name, value);
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `http` types to frames, in the one dialect that every known reader understands. (`wire` §2.2, §2.3)
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 
 use super::header_name;
 use super::peek::trim_blanks;
@@ -35,35 +35,31 @@ pub fn encode_response<B: AsRef<[u8]>>(response: &Response<B>, dst: &mut BytesMu
     write_rest(response.headers(), ":", body, dst);
 }
 
-/// Fields as they are written. Several values of one name follow each other in a `HeaderMap`.
-fn written(headers: &HeaderMap) -> impl Iterator<Item = (&http::HeaderName, &HeaderValue)> {
-    headers.iter().filter(|(name, _)| !header_name::is_of_http_transport(name))
-}
-
 /// Bytes that [`write_rest`] writes before the body, or a few more.
 fn head_len(headers: &HeaderMap, separator: &str) -> usize {
-    let fields = written(headers).map(|(name, value)| name.as_str().len() + separator.len() + value.len() + CRLF.len());
+    let fields = headers.iter().map(|(name, value)| CRLF.len() + name.as_str().len() + separator.len() + value.len());
     fields.sum::<usize>() + 2 * CRLF.len()
 }
 
 fn write_rest(headers: &HeaderMap, separator: &str, body: &[u8], dst: &mut BytesMut) {
-    let mut last = None;
-    for (name, value) in written(headers) {
-        // Readers keep the last of several lines, so the values share one (RFC 9110 §5.3).
-        if last == Some(name) {
+    let mut last: Option<&HeaderName> = None;
+    let mut is_written = false;
+    for (name, value) in headers {
+        // Several values of one name follow each other. Readers keep the last of several lines, so the values share one
+        // (RFC 9110 §5.3).
+        if !last.is_some_and(|last| std::ptr::eq(last, name)) {
+            is_written = header_name::write(name, separator, dst);
+            last = Some(name);
+        } else if is_written {
             dst.extend_from_slice(b", ");
-        } else {
-            dst.extend_from_slice(CRLF);
-            header_name::write(name, dst);
-            dst.extend_from_slice(separator.as_bytes());
         }
         // A `HeaderValue` has no CR, LF or NUL. Blanks around it are not part of it, and after the colon of an answer's
         // X-Kii-RequestID they would break a known receiver.
-        dst.extend_from_slice(trim_blanks(value.as_bytes()));
-        last = Some(name);
+        if is_written {
+            dst.extend_from_slice(trim_blanks(value.as_bytes()));
+        }
     }
-    dst.extend_from_slice(CRLF);
-    dst.extend_from_slice(CRLF);
+    dst.extend_from_slice(b"\r\n\r\n");
     dst.extend_from_slice(body);
 }
 

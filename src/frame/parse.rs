@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::fault::fault;
+use super::peek::trim_blanks;
 use super::scan::{self, Broken, Field};
 use super::start::{Start, start_line};
 use super::{FrameError, FrameErrorKind, MAX_HEAD_LEN};
@@ -66,6 +67,15 @@ impl<'a> Frame<'a> {
     /// Names are as the peer spelled them.
     pub fn headers(&self) -> Headers<'a> {
         Headers { rest: self.section }
+    }
+
+    /// Name and value of a line that [`parse_and`](Self::parse_and) has shown.
+    #[inline]
+    pub(super) fn field(&self, field: Field) -> (&'a [u8], &'a [u8]) {
+        let Field { name, colon, end } = field;
+        let line = &self.section[usize::from(name)..usize::from(end)];
+        let (name, value) = line.split_at(usize::from(colon - name));
+        (name, trim_blanks(&value[1..]))
     }
 
     /// How many header fields there are, duplicates counted.
