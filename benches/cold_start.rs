@@ -115,7 +115,8 @@ impl Bench {
     async fn start() -> Self {
         let authority = Authority::new();
         let assigned = Arc::new(OnceLock::new());
-        let servers = onboarder::start(authority.issue("127.0.0.1").server(None), Arc::clone(&assigned)).await;
+        let tls = authority.issue("127.0.0.1").server(None);
+        let servers = onboarder::start(tls, Arc::clone(&assigned), onboarder::Held::default()).await;
         let half = ROUND_TRIP / 2;
         let roads = [SlowRoad::to(servers[0], half).await, SlowRoad::to(servers[1], half).await];
         assigned.set([roads[0].address, roads[1].address]).expect("once");

@@ -19,10 +19,20 @@ fn serve() -> Server {
 
 /// An example, built as this test is.
 fn example(name: &str) -> PathBuf {
+    build(&["--example", name]).join("examples").join(name)
+}
+
+/// An example that is a package of its own. The other example is there so that both are built of the same crates as this test.
+fn package(name: &str) -> PathBuf {
+    build(&["--package", "thingif", "--example", "gateway", "--package", name, "--bins"]).join(name)
+}
+
+/// Builds; the directory of what was built.
+fn build(what: &[&str]) -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_thingif"));
     let profile = program.parent().expect("in the directory of its profile");
     let mut build = Command::new(env!("CARGO"));
-    build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--locked", "--example", name]);
+    build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--locked"]).args(what);
     build.arg("--target-dir").arg(profile.parent().expect("in the target directory"));
     // What cargo told this test about itself would have dependencies that look at it built once more.
     for (name, _) in std::env::vars_os() {
@@ -35,7 +45,7 @@ fn example(name: &str) -> PathBuf {
         build.arg("--release");
     }
     run_within(BUILD, &mut build).expect(0);
-    profile.join("examples").join(name)
+    profile.to_owned()
 }
 
 /// A directory with the secrets of a device, each in a file.
@@ -139,6 +149,19 @@ fn a_gateway_with_end_nodes() {
     assert!(running.wait().success(), "{}", running.errors());
     let mut running = start();
     assert_eq!(last_word(&running.wait_for_error_line("lamp-1 is here as")), first, "the same lamp after a restart");
+}
+
+#[test]
+fn a_minimal_device() {
+    let (server, files) = (serve(), secrets());
+    let program = package("minimal-device");
+    let mut running = Running::start(&mut device(Command::new(program), "DEVICE", "lamp-1", &server, files.path()));
+    let thing = last_word(&running.wait_for_error_line("connected as"));
+    assert_eq!(running.line(), "201", "the answer to its first report");
+    let owner = Owner::of(&server, "lamp-1", "thing-password");
+    wait_for_state(&owner, &thing, &json!({"power": true}));
+    let command = owner.command(&thing, json!([{"turnPower": {"power": false}}]));
+    assert!(running.line().contains(&command), "the command, as it came");
 }
 
 #[test]

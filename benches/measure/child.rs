@@ -1,6 +1,8 @@
 //! Servers as processes of their own, so that their processor time and memory are theirs alone.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -57,9 +59,29 @@ impl Process {
 
     /// Memory that it has in RAM, in bytes; the kernel's buffers are not in it.
     pub(crate) fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("Linux");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of it");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+        self.kib("status", "VmRSS:") * 1024
+    }
+
+    /// What of it nobody else has, in bytes: neither libraries that others use, too, nor what could be read from the disk again.
+    pub(crate) fn private(&self) -> u64 {
+        self.kib("smaps_rollup", "Private_Dirty:") * 1024
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("Linux").count()
+    }
+
+    /// The shared libraries that it has loaded.
+    pub(crate) fn libraries(&self) -> BTreeSet<PathBuf> {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.child.id())).expect("Linux");
+        let paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5)).map(PathBuf::from);
+        paths.filter(|path| path.to_string_lossy().contains(".so")).collect()
+    }
+
+    fn kib(&self, file: &str, name: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).expect("Linux");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a line of it");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 }
 
