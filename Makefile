@@ -50,6 +50,13 @@ bench: build-packages ## Measure everything beside peers; tables, one summary of
 	$(CARGO) bench --locked
 	$(CARGO) bench --locked --bench charts
 
+# What `make bench` has of it: a quarter of an hour on two cores at first, because each program is built with features of its own.
+footprint: build-packages ## Measure only what a device pays: size of its program, memory, threads, calls in flight
+	$(CARGO) bench --locked --bench footprint
+
+cross: ## Build the minimal device for aarch64 and armv7, and without any C; skips loudly what this machine lacks
+	bash .ci/cross
+
 check-instructions: instruction-packages ## Count the instructions of parsing, against httparse alone
 	sh benches/frame_instructions.sh
 
@@ -78,4 +85,4 @@ test-packages:
 instruction-packages:
 	@bash .ci/install instructions
 
-.PHONY: help demo test interop conformance fault-matrix simulate fuzz fuzz-service soak bench check-instructions lint build-packages test-packages instruction-packages
+.PHONY: help demo test interop conformance fault-matrix simulate fuzz fuzz-service soak bench footprint cross check-instructions lint build-packages test-packages instruction-packages
