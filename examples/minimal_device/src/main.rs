@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (client, mut pushes, connection) = client::connect(config, Mqtt::new(options)?).await?;
     let connection = tokio::spawn(connection.run());
 
-    let credential = client.credential();
+    let credential = client.onboarded().await?;
     eprintln!("connected as {}", credential.thing_id);
     let states = format!("/thing-if/apps/{}/targets/thing:{}/states", credential.app_id, credential.thing_id);
     let report = Request::put(states).header("Content-Type", "application/json");
