@@ -1,5 +1,6 @@
 //! Answers in the one dialect that every known device reads. (`wire` §2.1, §2.3)
 
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -58,8 +59,20 @@ fn complete(mut given: HeaderMap, request_id: Option<HeaderValue>) -> Result<Hea
     Ok(headers)
 }
 
+/// Now, as `Date` says it: a text a second.
 fn date() -> HeaderValue {
-    HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())).expect("a date is printable ASCII")
+    thread_local! {
+        static WRITTEN: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    WRITTEN.with_borrow_mut(|written| match written {
+        Some((of, text)) if *of == second => text.clone(),
+        _ => {
+            let text = HeaderValue::try_from(httpdate::fmt_http_date(now)).expect("a date is printable ASCII");
+            written.insert((second, text)).1.clone()
+        }
+    })
 }
 
 /// An error that the edge itself finds.

@@ -1,7 +1,5 @@
 //! What is to be done with a PUBLISH: ignored, refused, or handed to the service.
 
-use std::hash::{DefaultHasher, Hasher};
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
@@ -138,20 +136,45 @@ fn is_thing_if(path: &str) -> bool {
 /// without parameters (`..;x`, RFC 3986 §3.3), which some servers cut off first: something behind the edge could resolve
 /// them after the application was checked.
 fn has_dot_segments(path: &str) -> bool {
-    if !path.contains(['.', '%']) {
-        return false;
+    let (mut segment, mut has_parameters) = (Segment::Dots(0), false);
+    for byte in Unescaped(path.as_bytes()).chain([b'/']) {
+        match byte {
+            b'/' | b'\\' if matches!(segment, Segment::Dots(1 | 2)) => return true,
+            b'/' | b'\\' => (segment, has_parameters) = (Segment::Dots(0), false),
+            b';' => has_parameters = true,
+            _ if has_parameters => {}
+            b'.' => segment = segment.and_a_dot(),
+            _ => segment = Segment::Other,
+        }
     }
-    let path =
-        path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace("%3b", ";");
-    path.split(['/', '\\']).any(|segment| matches!(segment.split(';').next(), Some("." | "..")))
+    false
+}
+
+/// What a segment of a path is so far.
+#[derive(Clone, Copy)]
+enum Segment {
+    /// So many dots, and nothing else.
+    Dots(u8),
+    Other,
+}
+
+impl Segment {
+    fn and_a_dot(self) -> Self {
+        match self {
+            Segment::Dots(dots @ 0..=1) => Segment::Dots(dots + 1),
+            Segment::Dots(_) | Segment::Other => Segment::Other,
+        }
+    }
 }
 
 /// Requests with one path are executed in the order they came. Neither letter case nor percent-encoding makes a path
 /// another one, because `thing:`, `THING:` and `thing%3A` are the same target. (`wire` §3)
+///
+/// FNV-1a: it is made for texts as short as paths. Who makes paths collide makes own requests wait for each other.
 fn lane(path: &str) -> LaneKey {
-    let mut hasher = DefaultHasher::new();
-    Unescaped(path.as_bytes()).for_each(|byte| hasher.write_u8(byte));
-    hasher.finish()
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    Unescaped(path.as_bytes()).fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
 
 /// The bytes of a path, percent-decoded once, their letters in lower case.
@@ -160,17 +183,25 @@ struct Unescaped<'a>(&'a [u8]);
 impl Iterator for Unescaped<'_> {
     type Item = u8;
 
+    #[inline]
     fn next(&mut self) -> Option<u8> {
         let (first, after) = self.0.split_first()?;
-        let (byte, after) = match (first, after) {
-            (b'%', [high, low, rest @ ..]) => match (digit(*high), digit(*low)) {
-                (Some(high), Some(low)) => (high << 4 | low, rest),
-                _ => (b'%', after),
-            },
-            (byte, after) => (*byte, after),
-        };
         self.0 = after;
+        let byte = if *first == b'%' { self.escaped() } else { *first };
         Some(byte.to_ascii_lowercase())
+    }
+}
+
+impl Unescaped<'_> {
+    /// After a `%`: what it and two digits stand for, or the `%` itself.
+    fn escaped(&mut self) -> u8 {
+        if let [high, low, rest @ ..] = self.0
+            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+        {
+            self.0 = rest;
+            return high << 4 | low;
+        }
+        b'%'
     }
 }
 

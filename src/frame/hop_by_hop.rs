@@ -20,7 +20,11 @@ const KNOWN: [HeaderName; 9] = [
 /// such ([RFC 9110 §7.6.1](https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1)). Whoever passes a message on does this
 /// before it adds headers of its own, so that no message can name them away.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // Most messages have no `Connection`, and those that have say `keep-alive`.
+    // Most messages have none of them: to see that costs less than to look for each.
+    if !headers.keys().any(is_known) {
+        return;
+    }
+    // Those that have a `Connection` say `keep-alive`.
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -31,6 +35,22 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in named.iter().chain(&KNOWN) {
         headers.remove(name);
     }
+}
+
+/// Whether it is among [`KNOWN`].
+fn is_known(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 #[cfg(test)]
@@ -46,6 +66,16 @@ mod tests {
         }
         remove_hop_by_hop(&mut map);
         map.iter().map(|(name, value)| format!("{name}:{}", value.to_str().expect("ASCII"))).collect()
+    }
+
+    #[test]
+    fn those_that_are_known_are_known_in_both_places() {
+        assert!(KNOWN.iter().all(is_known));
+        for name in KNOWN {
+            let mut map = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("x"))]);
+            remove_hop_by_hop(&mut map);
+            assert!(map.is_empty(), "{name}");
+        }
     }
 
     #[test]
