@@ -106,11 +106,15 @@ impl Topic {
         let mut text = String::with_capacity(2 + client.as_str().len() + path_and_query.len());
         text.push_str("p/");
         text.push_str(client.as_str());
-        for c in path_and_query.chars() {
-            match c {
-                '+' => text.push_str("%2B"),
-                '#' => text.push_str("%23"),
-                other => text.push(other),
+        if is_plain(path_and_query.as_bytes()) {
+            text.push_str(path_and_query);
+        } else {
+            for c in path_and_query.chars() {
+                match c {
+                    '+' => text.push_str("%2B"),
+                    '#' => text.push_str("%23"),
+                    other => text.push(other),
+                }
             }
         }
         Self::new(&text)

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -20,7 +21,7 @@ use super::trace;
 use crate::proto::{Action, CallId, ConnectError, Counters, Event, EventKind, Instant, Lifecycle, Notice};
 use crate::thing_if::Credential;
 
-/// Calls that are taken before the link is looked after again.
+/// Calls that are taken before the link is looked after again, and events of the link before anything else is.
 const BATCH: usize = 64;
 
 /// Notices kept for one reader.
@@ -178,7 +179,10 @@ struct Driver {
 impl Driver {
     /// Runs until `done` or the end, and says how it ended if it did.
     async fn run_until(&mut self, done: impl Fn(&Lifecycle) -> bool) -> Option<Option<ConnectError>> {
-        let mut timer = std::pin::pin!(sleep_until(self.origin));
+        let status = Arc::clone(&self.wiring.status);
+        let mut timer = pin!(sleep_until(self.origin));
+        let mut close = pin!(status.close.notified());
+        let mut events_in_a_row = 0;
         loop {
             self.perform();
             if let Some(closed) = self.closed.take() {
@@ -188,30 +192,68 @@ impl Driver {
             if done(&self.lifecycle) {
                 return None;
             }
-            let deadline = self.set(timer.as_mut());
-            let Wiring { commands, cancels, status, .. } = &mut self.wiring;
-            tokio::select! {
-                (link, stored) = poll_fn(|cx| self.storing.poll_stored(cx)) => {
-                    let now = self.now();
-                    self.lifecycle.handle_event(now, Event { link, kind: EventKind::Stored(stored) });
+            let has_deadline = self.set(timer.as_mut());
+            poll_fn(|cx| {
+                // What has arrived goes first, and in a batch: to look at everything else between two events costs more than
+                // most events do.
+                let link_first = events_in_a_row < BATCH;
+                if link_first && self.poll_link(cx).is_ready() {
+                    events_in_a_row += 1;
+                    return Poll::Ready(());
                 }
-                event = self.links.next_event() => {
-                    let now = self.now();
-                    self.lifecycle.handle_event(now, event);
+                events_in_a_row = 0;
+                if close.as_mut().poll(cx).is_ready() {
+                    close.set(status.close.notified());
+                    self.lifecycle.close(self.now());
+                    return Poll::Ready(());
                 }
-                command = commands.recv() => match command {
-                    Some(command) => self.submit_all(command),
-                    None => self.lifecycle.close(self.now()),
-                },
-                Some(call) = cancels.recv() => {
-                    if self.waiting.remove(&call).is_some() {
-                        self.lifecycle.cancel(self.now(), call);
-                    }
+                if self.poll_own(cx).is_ready() {
+                    return Poll::Ready(());
                 }
-                () = status.close.notified() => self.lifecycle.close(self.now()),
-                () = timer.as_mut(), if deadline => self.lifecycle.handle_timeout(self.now()),
-            }
+                if has_deadline && timer.as_mut().poll(cx).is_ready() {
+                    self.lifecycle.handle_timeout(self.now());
+                    return Poll::Ready(());
+                }
+                if self.poll_commands(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                if link_first { Poll::Pending } else { self.poll_link(cx) }
+            })
+            .await;
         }
+    }
+
+    /// Hands what happened on the link to the machine.
+    fn poll_link(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let event = ready!(self.links.poll_event(cx));
+        self.lifecycle.handle_event(self.now(), event);
+        Poll::Ready(())
+    }
+
+    /// Hands on what was stored, and calls that nobody waits for any more.
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Poll::Ready((link, stored)) = self.storing.poll_stored(cx) {
+            self.lifecycle.handle_event(self.now(), Event { link, kind: EventKind::Stored(stored) });
+            return Poll::Ready(());
+        }
+        match self.wiring.cancels.poll_recv(cx) {
+            Poll::Ready(Some(call)) => {
+                if self.waiting.remove(&call).is_some() {
+                    self.lifecycle.cancel(self.now(), call);
+                }
+                Poll::Ready(())
+            }
+            // Without clients there are no commands either, and that is what counts.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_commands(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(self.wiring.commands.poll_recv(cx)) {
+            Some(command) => self.submit_all(command),
+            None => self.lifecycle.close(self.now()),
+        }
+        Poll::Ready(())
     }
 
     /// Says goodbye, and ends what is being stored; neither for ever.
@@ -223,12 +265,13 @@ impl Driver {
         }
     }
 
-    /// Sets the timer to the machine's next deadline; `false` when there is none.
+    /// Sees to it that the timer ends by the machine's next deadline; `false` when there is none.
     fn set(&self, timer: Pin<&mut Sleep>) -> bool {
         let Some(deadline) = self.lifecycle.next_deadline() else { return false };
         // A deadline beyond what the clock can say is none.
         let Some(deadline) = self.origin.checked_add(deadline.since_origin()) else { return false };
-        if timer.deadline() != deadline || timer.is_elapsed() {
+        // One that is set too early costs a look at the clock; moving it for each call would cost more.
+        if timer.is_elapsed() || timer.deadline() > deadline {
             timer.reset(deadline);
         }
         true

@@ -147,7 +147,8 @@ impl<'t> Links<'t> {
         self.closing.retain_mut(|closing| closing.as_mut().poll(cx).is_pending());
     }
 
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+    /// The same, for who polls.
+    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         self.poll_closing(cx);
         if let Some(event) = self.refused.pop_front() {
             return Poll::Ready(event);

@@ -124,7 +124,16 @@ impl InFlight {
     ) -> Result<(), NotSent> {
         let frame = frame(self.ids.write(call))?;
         self.deadlines.insert((deadline, call));
-        self.topics.entry(topic.clone()).or_default().queued.insert(call);
+        let line = self.topics.entry(topic.clone()).or_default();
+        // Nothing waits on a topic whose calls need not wait for each other.
+        if self.open && self.peer != PeerIds::Omitted && line.queued.is_empty() {
+            line.sent.insert(call);
+            let stage = Stage::Sent { callers_id, again };
+            self.calls.insert(call, Call { topic: topic.clone(), until: deadline, stage });
+            self.outcomes.push_back(Outcome::Send { call, topic, frame });
+            return Ok(());
+        }
+        line.queued.insert(call);
         let stage = Stage::Queued { frame, callers_id, again };
         self.calls.insert(call, Call { topic: topic.clone(), until: deadline, stage });
         self.release(&topic);
@@ -204,7 +213,7 @@ impl InFlight {
     pub fn handle_timeout(&mut self, now: Instant) {
         let mut topics = Vec::new();
         while let Some(&(_, call)) = self.windows.first().filter(|(until, _)| *until <= now) {
-            topics.extend(self.leave(call).map(|(topic, _)| topic));
+            topics.extend(self.leave(call).map(|left| left.topic));
         }
         let was_forgotten = self.forgotten_until.take_if(|until| *until <= now).is_some();
         while let Some(&(_, call)) = self.deadlines.first().filter(|(until, _)| *until <= now) {

@@ -1,28 +1,42 @@
 //! How calls leave the table.
 
+use std::collections::hash_map::Entry;
+
 use super::{Call, InFlight, Outcome, Stage};
 use crate::proto::{CallId, Instant, NotSent, RequestError};
 use crate::topic::Topic;
 
+/// A call that has left.
+pub(super) struct Left {
+    pub(super) topic: Topic,
+    pub(super) stage: Stage,
+    /// Whether calls on its topic wait for their turn.
+    pub(super) others_wait: bool,
+}
+
 impl InFlight {
     /// Takes a call out of everything.
-    pub(super) fn leave(&mut self, call: CallId) -> Option<(Topic, Stage)> {
+    pub(super) fn leave(&mut self, call: CallId) -> Option<Left> {
         let Call { topic, until, stage } = self.calls.remove(&call)?;
         self.deadlines.remove(&(until, call));
         self.windows.remove(&(until, call));
-        if let Some(line) = self.topics.get_mut(&topic) {
-            line.remove(call);
-            if line.is_empty() {
-                self.topics.remove(&topic);
+        let mut others_wait = false;
+        if let Entry::Occupied(mut line) = self.topics.entry(topic.clone()) {
+            line.get_mut().remove(call);
+            others_wait = !line.get().queued.is_empty();
+            if line.get().is_empty() {
+                line.remove();
             }
         }
-        Some((topic, stage))
+        Some(Left { topic, stage, others_wait })
     }
 
     /// Takes a call out of everything, and lets the next one on its topic go.
     pub(super) fn make_way(&mut self, call: CallId) -> Option<Stage> {
-        let (topic, stage) = self.leave(call)?;
-        self.release(&topic);
+        let Left { topic, stage, others_wait } = self.leave(call)?;
+        if others_wait {
+            self.release(&topic);
+        }
         Some(stage)
     }
 
