@@ -57,8 +57,8 @@ footprint: build-packages ## Measure only what a device pays: size of its progra
 cross: ## Build the minimal device for aarch64 and armv7, and without any C; skips loudly what this machine lacks
 	bash .ci/cross
 
-check-instructions: instruction-packages ## Count the instructions of parsing, against httparse alone
-	sh benches/frame_instructions.sh
+check-instructions: instruction-packages ## Count the instructions of all that is done for each message, against a stored baseline
+	sh benches/instructions.sh
 
 lint: build-packages ## Formatting, clippy on every feature set, documentation; warnings are errors
 	$(CARGO) fmt --check
@@ -82,7 +82,8 @@ build-packages:
 test-packages:
 	@bash .ci/install test
 
+# Without valgrind nothing is counted, which is said loudly and is no failure.
 instruction-packages:
-	@bash .ci/install instructions
+	-@bash .ci/install instructions
 
 .PHONY: help demo test interop conformance fault-matrix simulate fuzz fuzz-service soak bench footprint cross check-instructions lint build-packages test-packages instruction-packages
