@@ -15,7 +15,11 @@ pub(crate) fn describe() -> String {
     let mut words = vec![format!("{cores} × {cpu}, {} GiB, Linux {}", memory.unwrap_or(0) >> 20, kernel.trim())];
     words.extend(rustc);
     words.extend(mosquitto.flatten().next());
-    words.extend(["paho-mqtt", "paho-mqtt-sys", "rumqttc", "hyper", "tokio"].into_iter().filter_map(locked));
+    words.extend(
+        ["paho-mqtt", "paho-mqtt-sys", "rumqttc", "hyper", "tokio", "httparse", "http", "bytes"]
+            .into_iter()
+            .filter_map(locked),
+    );
     words.join("; ")
 }
 
