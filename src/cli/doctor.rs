@@ -56,8 +56,8 @@ pub(crate) struct Doctor {
     /// Listen so long for another device with the same client id, and for pushes; 0 leaves both out.
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = zero_or_seconds)]
     watch: Duration,
-    /// Connect twice with the same client id, to see that the newer connection takes over. DISTURBS a device that runs with it:
-    /// it is disconnected once more.
+    /// Connect twice with the same client id, to see that the newer connection takes over, or that one which was ended is ended
+    /// again. DISTURBS a device that runs with it: it is disconnected once more.
     #[arg(long)]
     disruptive: bool,
     /// Give each step so long.

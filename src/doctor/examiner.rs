@@ -262,6 +262,7 @@ impl<'a> Examiner<'a> {
         let pushes = Topic::for_pushes(&credentials.client_id);
         let Watched { pushes: mut heard, ended_after } = watch::watch(&mut link, &pushes, time).await;
         let finding = match ended_after {
+            Some(first) if !self.options.disruptive => watch::ended(first),
             Some(first) => match self.again(endpoint, credentials).await {
                 Err(finding) => finding,
                 Ok(mut second) => {

@@ -50,8 +50,9 @@ pub struct Options {
     pub proxy: Option<Proxy>,
     /// How long to listen for somebody who takes the connection over, and for pushes. Default 0: not at all.
     pub watch: Duration,
-    /// Whether to connect a second time with the same client id, to see that the newer connection takes over. Default off. It
-    /// disturbs a device that runs with that id once more.
+    /// Whether to connect a second time with the same client id, to see that the newer connection takes over, or whether it
+    /// is ended as the first one was. Default off: nothing is learned but by listening. It disturbs a device that runs with that
+    /// id once more.
     pub disruptive: bool,
     /// The process of this machine that holds the connection already, if there is one: it is not disturbed. Default none.
     pub held: Option<Held>,

@@ -42,8 +42,22 @@ pub(super) async fn watch(link: &mut Link, pushes: &Topic, time: Duration) -> Wa
     }
 }
 
-const SHARED: &str = "Find the other one: two devices with one vendor thing id, a copied credential, or an old process that still \
-                      runs. Give each device an id of its own and onboard it again.";
+const SHARED: &str = "If the thing's own device runs elsewhere, it is that one coming back: stop it and run this again. Otherwise \
+                      find the other one: two devices with one vendor thing id, a copied credential, or an old process that \
+                      still runs. Give each device an id of its own and onboard it again.";
+
+/// What it means that the connection was ended, when no other is made to learn more.
+pub(super) fn ended(after: Duration) -> Finding {
+    Finding::warning(
+        format!(
+            "the connection was ended {:.1} s after it stood: by another device with the same client id, or by a server that \
+             hangs up",
+            after.as_secs_f64()
+        ),
+        "The thing's own device does that when it comes back: stop it and run this again. Then --disruptive connects once more, \
+         which tells another device from a server that hangs up.",
+    )
+}
 
 /// What it means that the connection was ended, and perhaps the one after it.
 pub(super) fn kicked(first: Duration, second: Option<Duration>) -> Finding {

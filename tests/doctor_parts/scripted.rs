@@ -102,6 +102,7 @@ impl Default for Script {
 /// Both brokers, and what they have in common.
 pub(crate) struct Scripted {
     pub(crate) default: SocketAddr,
+    assigned: Arc<Shared>,
 }
 
 struct Shared {
@@ -116,29 +117,35 @@ struct Shared {
 impl Scripted {
     pub(crate) async fn start(default: Script, assigned: Script) -> Self {
         let offers_port = assigned.offers_port;
-        let second = listen(assigned, None).await;
-        let default = listen(default, offers_port.then(|| second.port())).await;
-        Self { default }
+        let (second, assigned) = listen(assigned, None).await;
+        let (default, _) = listen(default, offers_port.then(|| second.port())).await;
+        Self { default, assigned }
+    }
+
+    /// How many CONNECT came to the assigned broker.
+    pub(crate) fn logins_as_the_thing(&self) -> usize {
+        self.assigned.connects.load(Ordering::SeqCst)
     }
 }
 
-async fn listen(script: Script, assigned: Option<u16>) -> SocketAddr {
+async fn listen(script: Script, assigned: Option<u16>) -> (SocketAddr, Arc<Shared>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound");
-    if matches!(script.below, Below::Nobody) {
-        return address;
-    }
     let (newest, _) = tokio::sync::watch::channel(0);
     let shared = Shared { script, assigned, connects: AtomicUsize::new(0), answered: AtomicUsize::new(0), newest };
     let shared = Arc::new(shared);
+    if matches!(shared.script.below, Below::Nobody) {
+        return (address, shared);
+    }
+    let listening = Arc::clone(&shared);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let shared = Arc::clone(&shared);
+            let shared = Arc::clone(&listening);
             // How a connection ends is for the program to judge.
             tokio::spawn(async move { drop(shared.accept(stream).await) });
         }
     });
-    address
+    (address, shared)
 }
 
 impl Shared {
