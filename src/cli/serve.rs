@@ -16,6 +16,7 @@ use crate::cli::exit::Failure;
 use crate::cli::limits::Limits;
 use crate::cli::listen_address::ListenAddress;
 use crate::cli::output;
+use crate::cli::record;
 use crate::cli::secret_input::{self, Unquoted};
 use crate::cli::server::{PushTarget, Server, Sockets};
 use crate::cli::server_tls::ServerTls;
@@ -103,6 +104,10 @@ pub(crate) struct Serve {
     /// should slow them down.
     #[arg(long)]
     no_login_delay: bool,
+    /// Write a capture of what passes between things and this service, masked, for `thingif decode` and `thingif replay`; an
+    /// older file is replaced. It ends, and the service goes on, at 100 MB.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     limits: Limits,
 }
@@ -184,6 +189,9 @@ impl Serve {
             failure.advise("Another `thingif serve` may use this --data, or its directory may not be writable.")
         })?;
         server.set_edge(self.limits.edge());
+        if let Some(file) = &self.record {
+            server.set_recording(record::of_an_edge(file)?);
+        }
         // Its authority may have to be made in the data directory, which is ours only now.
         let tls = self.tls(server.sockets())?;
         let ready = server.sockets().ready(tls.as_ref());

@@ -66,6 +66,7 @@ mod metrics;
 mod outgoing;
 mod push;
 mod rate;
+mod record;
 mod registry;
 mod session;
 mod socket;
@@ -81,6 +82,7 @@ pub use execute::Backend;
 pub use listen::{Edge, Listeners};
 pub use metrics::Metrics;
 pub use push::{PushOutcome, Pusher};
+pub use record::Recording;
 pub use registry::{Backlog, Connections, Registry};
 #[cfg(any(feature = "cloud", feature = "bridge"))]
 pub(crate) use socket::{KEEP_ALIVE, prepare};
