@@ -106,15 +106,15 @@ impl Doctor {
         let examined = doctor::examine(&config, &options, &mut |told| shown.tell(told)).await;
         shown.spinner.finish_and_clear();
         let examined = examined.map_err(Failure::usage)?;
-        if let Some(failure) = shown.failed {
-            return Err(failure);
-        }
         if let (true, Some(credential)) = (self.store, &examined.credential) {
             let stored = Onboarded { credential: credential.clone(), settings }.write(&file);
             stored.map_err(|error| Failure::other(with_causes(&error)))?;
             eprintln!("thingif: the new credential is in {}", file.display());
         }
         drop(lock);
+        if let Some(failure) = shown.failed {
+            return Err(failure);
+        }
         match examined.failure() {
             None => Ok(()),
             Some(probe) => {
@@ -132,11 +132,11 @@ impl Doctor {
         let named = self.thing.named()?;
         let stored = match (Onboarded::read(file), &named) {
             (Ok(stored), _) => stored,
-            (Err(error), Some(_)) => {
+            (Err(error), Some(_)) if !self.store => {
                 eprintln!("thingif: {}; it is left alone", with_causes(&error));
                 None
             }
-            (Err(error), None) => return Err(credential_file::unusable(&error)),
+            (Err(error), _) => return Err(credential_file::unusable(&error)),
         };
         let patient = match (stored, &named) {
             (None, None) => return Err(missing(file)),

@@ -3,7 +3,7 @@
 //!
 //! [`examine`] goes the way of a device over a connection of its own, at a finer grain than
 //! [`client::connect`](crate::client::connect) does: name, TCP, proxy, TLS, WebSocket, CONNACK and onboarding at the default
-//! broker, the same at the assigned one, SUBSCRIBE, a round trip, a while of listening, and the clock. TLS is spoken with rustls
+//! broker, the same at the assigned one, SUBSCRIBE, a round trip, a while of listening, PINGREQ, and the clock. TLS is spoken with rustls
 //! here, so that a certificate's fault is told exactly. (`wire` §0, §1)
 //!
 //! # What it does to the device

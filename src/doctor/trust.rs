@@ -110,6 +110,8 @@ pub(super) struct Certificate {
     pub(super) ends: Option<UnixTime>,
     /// None of the pins is its key's.
     pub(super) is_other_key: bool,
+    /// Why it would not be accepted, where any is.
+    pub(super) overlooked: Option<Error>,
 }
 
 impl Seen {
@@ -163,14 +165,22 @@ impl ServerCertVerifier for Judging {
         let mut found = Certificate {
             key,
             ends: None,
+            overlooked: None,
             is_other_key: !pins.is_empty() && !key.is_some_and(|key| pins.contains(&key)),
         };
         let verify = |at| match &self.trust.judge {
             Some(judge) => judge.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at),
             None => Err(CertificateError::UnknownIssuer.into()),
         };
-        let verdict = if self.trust.accepts_any { Ok(ServerCertVerified::assertion()) } else { verify(now) };
-        if verdict.is_ok()
+        let verdict = match verify(now) {
+            Err(error) if self.trust.accepts_any => {
+                found.overlooked = Some(error);
+                Ok(ServerCertVerified::assertion())
+            }
+            verdict => verdict,
+        };
+        if found.overlooked.is_none()
+            && verdict.is_ok()
             && let Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) =
                 verify(UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + SOON))
         {
