@@ -210,6 +210,12 @@ impl Bridge {
             admin: address(&sockets.admin),
             ca: tls.as_ref().and_then(ServerTls::ca_file).map(PathBuf::from),
         };
+        if ready.admin.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
+            eprintln!(
+                "thingif: --admin can be reached from other machines, and has no TLS: pushes and the token can be read on the way. \
+                 Keep it on loopback, or in a network of the service's own"
+            );
+        }
         output::json_line(&ready)?;
         let reload = || self.reload(tls.as_ref(), clients.as_deref());
         let stop = signals.until_stop(reload);
