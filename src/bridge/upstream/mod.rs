@@ -32,6 +32,7 @@
 //! | name not found, connection refused, no TLS, [`Options::connect_timeout`] over | 503, `Retry-After: 5` | was not sent |
 //! | the connection broke off, or what came is not HTTP | 502 | may have been executed |
 //! | a body of more than [`Options::max_answer`] bytes | 502 | was executed |
+//! | a head that, with what the edge adds to it, has more than 8 KiB or 64 fields, which no device reads | 502 | was executed |
 //! | no whole answer within [`Options::timeout`] | 504 | may have been executed |
 //!
 //! A connection that the upstream closed while it was idle is noticed and replaced. Where it closes one at the moment that a

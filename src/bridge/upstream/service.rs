@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, LOCATION, RETRY_AFTER};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -27,6 +27,7 @@ use super::{Endpoints, headers};
 use crate::bridge::outgoing::{Bounds, NoAnswer, Outgoing};
 use crate::bridge::rules;
 use crate::edge::{Paths, Peer};
+use crate::frame::{MAX_HEAD_LEN, MAX_HEADERS, REQUEST_ID};
 use crate::ids::AppId;
 use crate::thing_if::{ErrorBody, ErrorCode, MqttEndpoint};
 
@@ -122,6 +123,7 @@ impl Shared {
         let onboards = is_onboarding(&peer.app_id, request.method(), request.uri().path());
         let host = self.options.advertise.host.clone();
         let host = host.unwrap_or_else(|| peer.local.ip().to_canonical().to_string());
+        let id_len = request.headers().get(REQUEST_ID).map_or(0, HeaderValue::len);
         let request = self.prepare(request, &peer, &host, onboards).inspect_err(|_| add(&self.counting.refused))?;
         let mut answered = self.send(request).await?;
         add(&self.counting.answered);
@@ -139,7 +141,17 @@ impl Shared {
             self.learn(peer.app_id, endpoint).await?;
             *answered.body_mut() = body;
         }
-        Ok(in_json(answered))
+        let answered = in_json(answered);
+        if !fits_a_frame(answered.headers(), id_len) {
+            add(&self.counting.too_long);
+            tracing::debug!(upstream = %self.options.url, "the head of an answer is too long for a frame");
+            let message = format!(
+                "The head of the answer of the service behind the bridge is too long: with what stands in every frame it has more \
+                 than {MAX_HEAD_LEN} bytes, or {MAX_HEADERS} fields."
+            );
+            return Err(rules::error(ErrorCode::BadGateway, message));
+        }
+        Ok(answered)
     }
 
     /// The request as it goes to the upstream.
@@ -252,6 +264,16 @@ impl Shared {
             answered.headers_mut().insert(LOCATION, value);
         }
     }
+}
+
+/// What an edge may add to an answer's head: the status line, the end, and at most six fields besides the request's id.
+const FIELDS_ADDED: usize = 7;
+const LEN_ADDED: usize = 256;
+
+/// Whether a device will read the frame that an answer with these fields becomes.
+fn fits_a_frame(headers: &HeaderMap, id_len: usize) -> bool {
+    let len: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ":\r\n".len()).sum();
+    headers.len() + FIELDS_ADDED <= MAX_HEADERS && len + id_len + LEN_ADDED <= MAX_HEAD_LEN
 }
 
 /// An answer of something between the bridge and the service, such as a load balancer's page, with the body that devices
