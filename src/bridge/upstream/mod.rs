@@ -48,7 +48,9 @@
 //!
 //! - *Onboarding.* At the default broker the device logs in with application id and key, which the bridge checks, and sends its
 //!   onboarding, which has no `Authorization`. It goes to `POST /thing-if/apps/{app}/onboardings` with the application's
-//!   `Authorization: Basic`, and is judged there. (`wire` §4)
+//!   `Authorization: Basic`, and is judged there. A device with a login that was learnt may onboard again on the assigned
+//!   broker in the same way: it came by that login with the key. Clients of a file or of a hook have not shown the key, so it is
+//!   not added for them; their onboardings need an `Authorization` of their own. (`wire` §4)
 //! - *The assigned broker.* The answer's `mqttEndpoint` names brokers of the upstream's. The bridge puts its own host and ports
 //!   there ([`Advertise`]), leaves user name, password and `mqttTopic`, and keeps what the device needs to log in with them
 //!   ([`Endpoints`]), the password as a salted hash. That is on disk before the device is told, so a bridge that is started
