@@ -78,7 +78,8 @@ pub(crate) struct Serve {
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allowed_origins: Vec<HeaderValue>,
     /// Where pushes for things that are not connected here go: the --admin listener of a `thingif bridge`, as http://HOST:PORT.
-    /// With it, --mqtt, --mqtts, --ws and --wss may all be off.
+    /// With it, --mqtt, --mqtts, --ws and --wss may all be off. A push that it does not take at once is not sent later: its command
+    /// has failed.
     #[arg(long, value_name = "URL", requires = "push_token_file")]
     push_url: Option<UpstreamUrl>,
     /// The bridge's token, from a file.
