@@ -31,7 +31,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use self::examiner::Examiner;
-use self::trust::Trust;
+pub(crate) use self::trust::Trust;
 use crate::config::Config;
 use crate::thing_if::Credential;
 use crate::transport::BoxFuture;
