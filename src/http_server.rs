@@ -1,5 +1,7 @@
 //! HTTP/1.1 on whatever accepts connections: the loop that accepts them, and the requests of one of them.
 
+mod lingering;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use self::lingering::Lingering;
 use crate::edge;
 
 /// For the head of a request, also the next one on an idle connection.
@@ -147,6 +150,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 /// Answers the requests of one connection, one after the other, with `service`; when the server ends, that under way is the last.
+/// A client that is still sending when it has been refused can read why: it has 2 s to hang up.
 ///
 /// # Errors
 /// Those of the connection, which is over then.
@@ -166,7 +170,7 @@ where
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     server.max_headers(head.fields).max_buf_size(head.len);
-    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(server.serve_connection(TokioIo::new(Lingering::new(stream)), service));
     tokio::select! {
         ended = connection.as_mut() => ended,
         () = ending.begins() => {
