@@ -42,6 +42,8 @@ pub mod transport;
 pub mod client;
 #[cfg(feature = "edge")]
 pub mod edge;
+#[cfg(any(feature = "cloud", feature = "bridge"))]
+mod http_server;
 
 #[cfg(feature = "bridge")]
 pub mod bridge;

@@ -204,6 +204,24 @@ fn wrong_keys_passwords_and_flags_are_refused_as_by_serve() {
 }
 
 #[test]
+fn an_admin_listener_that_others_can_reach_is_remarked_upon() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let token = dir.path().join("token");
+    std::fs::write(&token, TOKEN).expect("written");
+    for (address, is_remarked) in [("127.0.0.1:0", false), ("[::ffff:127.0.0.1]:0", false), ("0.0.0.0:0", true)] {
+        let mut command = thingif();
+        command.args(["bridge", "--upstream", "http://127.0.0.1:9", "--app", &format!("{APP}:{APP_KEY}")]);
+        command.args(["--mqtt", "0", "--mqtts", "off", "--ws", "off", "--wss", "off", "--admin", address]);
+        let mut bridge = Running::start(command.arg("--admin-token-file").arg(&token));
+        assert_eq!(bridge.json_line()["ready"], true);
+        bridge.signal("-TERM");
+        assert!(bridge.wait().success());
+        let is_said = bridge.errors().contains("--admin can be reached from other machines");
+        assert_eq!(is_said, is_remarked, "{address}: {}", bridge.errors());
+    }
+}
+
+#[test]
 fn a_file_of_clients_lets_them_in_and_is_read_again_on_sighup() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let hash =

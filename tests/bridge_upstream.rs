@@ -151,6 +151,35 @@ async fn each_way_to_fail_has_its_answer() {
 }
 
 #[tokio::test]
+async fn an_answer_whose_head_no_device_would_read_is_502() {
+    let fields = |count: usize| (0..count).map(|i| format!("X-{i}: 1\r\n")).collect::<String>();
+    let long = |len: usize| format!("X-Long: {}\r\n", "x".repeat(len));
+    for (what, headers, status) in [
+        ("much", long(7_000), "200"),
+        ("more than a device reads", long(8_000), "502"),
+        ("more than a frame holds", long(8_192), "502"),
+        ("much more", long(60_000), "502"),
+        ("more than is read of anybody", long(70_000), "502"),
+        ("many fields", fields(50), "200"),
+        ("more fields than a device reads", fields(60), "502"),
+        ("more fields than a frame holds", fields(90), "502"),
+    ] {
+        let origin = Origin::start(move |_| answer("200 OK", &headers, "{}")).await;
+        let bridge = start(options(&origin.url())).await;
+        let frame = "PUT\r\nX-Kii-RequestID: 7\r\n\r\n{}";
+        let answered = call(&mut bridge.device().await, STATES, frame).await;
+        assert_eq!((answered.status.as_str(), answered.request_id.as_deref()), (status, Some("7")), "{what}");
+        assert!(answered.head.len() <= 8 * 1024, "{what}");
+        if status == "502" {
+            assert_eq!(answered.error_code(), "BAD_GATEWAY", "{what}");
+            let counters = bridge.upstream.counters();
+            assert_eq!(counters.too_long + counters.broken, 1, "{what}");
+        }
+        assert_eq!(origin.requests().len(), 1, "{what}");
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_is_not_there_is_503_until_it_is() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");

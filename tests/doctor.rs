@@ -149,6 +149,15 @@ fn below_mqtt(certificates: &Certificates) -> Vec<Row> {
             .briefly(),
         row("no TLS to a TLS port", "default connack", Failed(7), "speaks TLS", "mqtts://")
             .over("mqtt", certificates.tls(&good)),
+        row("WebSocket to a TLS port", "default websocket", Failed(7), "", "wss://")
+            .over("ws", certificates.tls(&good)),
+        tls(
+            row("certificate not checked", "default tls", Warning, "not trusted", "--ca FILE").assigned(|script| {
+                script.below = certificates.tls(&good);
+            }),
+            certificates.tls(&certificates.clients.issue("127.0.0.1")),
+        )
+        .flags(["--danger-accept-any-certificate"]),
         row("MQTT to a web server", "default connack", Failed(7), "web server", "ws://")
             .over("mqtt", Below::Says("HTTP/1.1 400 No\r\n\r\n")),
         row("MQTT to something else", "default connack", Failed(7), "does not speak MQTT", "scheme and port")
@@ -228,6 +237,10 @@ fn at_the_assigned_broker() -> Vec<Row> {
             .assigned(|script| script.offers_port = false),
         row("second broker down", "assigned tcp", Failed(7), "refused", "broker is running")
             .assigned(|script| script.below = Below::Nobody),
+        row("second broker elsewhere", "assigned tcp", Failed(7), "refused", "--advertise")
+            .assigned(|script| script.below = Below::Nobody),
+        row("second broker's name", "assigned name", Failed(6), "broker.invalid is not resolved", "--advertise")
+            .assigned(|script| script.host = "broker.invalid"),
         row("second broker silent", "assigned connack", Failed(28), "not answered", "hangs")
             .assigned(|script| script.below = Below::Silent)
             .briefly(),
@@ -242,6 +255,14 @@ fn at_the_assigned_broker() -> Vec<Row> {
             .assigned(|script| script.suback = Some(0x80)),
         round_trip("round trip never", Answer::Never, 28, "no answer within 4 s", "service behind it is down")
             .briefly(),
+        row("SUBSCRIBE answered in part", "assigned subscribe", Failed(1), "1 of 2", "operator")
+            .flags(["--response-filter"]),
+        round_trip("a push, no answer", Answer::Push, 28, "no answer within 4 s", "service behind it is down")
+            .briefly(),
+        round_trip("rude words", Answer::Rude, 1, "RUDE", "operator"),
+        row("pings never answered", "assigned keep-alive", Failed(28), "PINGREQ was not answered within 4 s", "hangs")
+            .assigned(|script| script.pings = false)
+            .briefly(),
         round_trip("another's id", Answer::WithOtherId, 28, "another request's X-Kii-RequestID", "must echo").briefly(),
         round_trip("round trip cut off", Answer::Closes, 7, "closed the connection", "same client id"),
         round_trip("token refused", error(401, "UNAUTHORIZED"), 67, "UNAUTHORIZED", "thingif onboard"),
@@ -252,12 +273,15 @@ fn at_the_assigned_broker() -> Vec<Row> {
             .assigned(|script| script.answer = Answer::Error(404, "STATE_NOT_FOUND")),
         row("no id", "assigned round-trip", Warning, "without our X-Kii-RequestID", "must echo")
             .assigned(|script| script.answer = Answer::WithoutId),
-        row("kicked twice", "assigned duplicate-client-id", Failed(1), "another device connects", "copied credential")
+        row("kicked", "assigned duplicate-client-id", Warning, "the connection was ended", "--disruptive")
             .assigned(|script| script.kicks = 2)
             .flags(["--watch", "4"]),
+        row("kicked twice", "assigned duplicate-client-id", Failed(1), "another device connects", "copied credential")
+            .assigned(|script| script.kicks = 2)
+            .flags(["--watch", "4", "--disruptive"]),
         row("kicked once", "assigned duplicate-client-id", Warning, "ended once", "--watch 60")
             .assigned(|script| script.kicks = 1)
-            .flags(["--watch", "4"]),
+            .flags(["--watch", "4", "--disruptive"]),
         row(
             "kicked and refused",
             "assigned duplicate-client-id",
@@ -266,10 +290,14 @@ fn at_the_assigned_broker() -> Vec<Row> {
             "thingif onboard",
         )
         .assigned(|script| (script.kicks, script.refuses_from) = (1, 1))
-        .flags(["--watch", "4"]),
+        .flags(["--watch", "4", "--disruptive"]),
         disruptive(
             row("takes over", "assigned duplicate-client-id", Ok, "took over", "")
                 .assigned(|script| script.takes_over = true),
+        ),
+        disruptive(
+            row("takes over in silence", "assigned keep-alive", Failed(28), "PINGREQ was not answered", "hangs")
+                .assigned(|script| (script.takes_over, script.pings) = (true, false)),
         ),
         disruptive(row(
             "keeps both",
@@ -341,6 +369,10 @@ fn check(row: &Row, finished: &Finished) {
         assert!(!all.contains(secret), "{secret} is shown: {all}");
     }
     let lines = finished.json_lines();
+    for line in &lines {
+        let said = line["said"].as_str().expect("text");
+        assert!(!said.contains(char::is_control) && said.chars().count() <= 700, "unfit for a terminal: {said:?}");
+    }
     let mut places: Vec<_> = lines.iter().map(place).collect();
     let found = lines.iter().find(|line| place(line) == row.probe).unwrap_or_else(|| panic!("no {}: {all}", row.probe));
     let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
@@ -377,7 +409,7 @@ fn check(row: &Row, finished: &Finished) {
     }
     // Each step once, whatever happens: five at each broker and the proxy's, what is only there, and the clock.
     let proxied = usize::from(row.flags.iter().any(|flag| flag == "--proxy"));
-    assert_eq!(places.len(), 2 * (5 + proxied) + 1 + 4 + 1, "{all}");
+    assert_eq!(places.len(), 2 * (5 + proxied) + 1 + 5 + 1, "{all}");
     places.sort();
     places.dedup();
     assert_eq!(places.len(), lines.len(), "{all}");
@@ -410,6 +442,10 @@ fn the_step_that_fails_is_named() {
                     if catch_unwind(AssertUnwindSafe(|| check(row, &finished))).is_err() {
                         failed.lock().expect("nobody panics with it").push(row.name);
                     }
+                    let disturbed = row.flags.iter().any(|flag| flag == "--disruptive");
+                    if !disturbed && service.logins_as_the_thing() > 1 {
+                        failed.lock().expect("nobody panics with it").push("more than one login without --disruptive");
+                    }
                     assert!(!thing.credentials().exists(), "{}: nothing is stored unasked", row.name);
                 }
             });
@@ -440,9 +476,10 @@ fn all_is_well_with_the_real_service_on_each_transport() {
         let is_tls = matches!(scheme, "mqtts" | "wss");
         let is_websocket = matches!(scheme, "ws" | "wss");
         let mut expected = Vec::new();
-        for (broker, own) in
-            [("default", &["onboarding"][..]), ("assigned", &["subscribe", "round-trip", "duplicate-client-id"])]
-        {
+        for (broker, own) in [
+            ("default", &["onboarding"][..]),
+            ("assigned", &["subscribe", "round-trip", "duplicate-client-id", "keep-alive"]),
+        ] {
             expected.extend(["name", "tcp"].map(|step| format!("{broker} {step}")));
             expected.extend(is_tls.then(|| format!("{broker} tls")));
             expected.extend(is_websocket.then(|| format!("{broker} websocket")));
@@ -488,7 +525,13 @@ fn whoever_holds_the_connection_is_left_alone_and_called_through() {
         let found = lines.iter().find(|line| place(line) == name).unwrap_or_else(|| panic!("no {name}: {lines:#?}"));
         (found["verdict"].as_str().expect("text").to_owned(), found["said"].as_str().expect("text").to_owned())
     };
-    for name in ["assigned connack", "assigned subscribe", "assigned duplicate-client-id", "assigned push"] {
+    for name in [
+        "assigned connack",
+        "assigned subscribe",
+        "assigned duplicate-client-id",
+        "assigned push",
+        "assigned keep-alive",
+    ] {
         let (verdict, said) = of(name);
         assert_eq!(verdict, "skipped", "{name}");
         assert!(said.contains(&holder), "{name}: {said}");
@@ -548,4 +591,38 @@ fn what_cannot_be_examined_says_what_is_missing() {
     assert!(refused.stderr.contains("--thing is missing"), "{}", refused.stderr);
     let help = run(program::thingif().args(["doctor", "--help"])).expect(0).text();
     assert!(help.contains("Examples:") && help.contains("--disruptive"), "{help}");
+}
+
+/// The flags that onboard a thing at `broker`.
+fn onboarding_at(command: &mut std::process::Command, broker: &str, thing: &Thing) {
+    command.args(["--broker", broker, "--app", APP, "--thing", "thermostat-17", "--watch", "0"]);
+    command.arg("--app-key-file").arg(thing.path("app-key")).arg("--password-file").arg(thing.path("password"));
+}
+
+#[test]
+fn a_new_credential_is_kept_although_nobody_reads_on() {
+    let server = Server::start();
+    let thing = Thing::new();
+    let mut command = thing.command("doctor");
+    onboarding_at(&mut command, &format!("mqtt://{}", server.address("mqtt")), &thing);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let status = command.arg("--store").stdout(writer).stderr(std::process::Stdio::null()).status().expect("run");
+    assert_eq!(status.code(), Some(23), "standard output is gone");
+    assert!(thing.credentials().exists(), "the service may have dropped an older token for this one");
+}
+
+#[test]
+fn a_damaged_credential_is_not_replaced() {
+    let server = Server::start();
+    let thing = Thing::new();
+    thing.onboard_at(&server, "mqtt");
+    let text = std::fs::read_to_string(thing.credentials()).expect("stored");
+    let damaged = &text[..text.len() / 2];
+    std::fs::write(thing.credentials(), damaged).expect("written");
+    let mut command = thing.command("doctor");
+    onboarding_at(&mut command, &format!("mqtt://{}", server.address("mqtt")), &thing);
+    run(&mut command).expect(0);
+    run(command.arg("--store")).expect(2);
+    assert_eq!(std::fs::read_to_string(thing.credentials()).expect("still there"), damaged);
 }

@@ -232,9 +232,6 @@ async fn compare(case: &Case, one: &mut Through, two: &mut Through, report: &mut
         check(case, &direct_request, &direct, &mut one.world.names).map_err(|wrong| format!("direct: {wrong}"))?;
         check(case, &request, &through, &mut two.world.names).map_err(|wrong| format!("through: {wrong}"))?;
     }
-    if let Some(difference) = difference(request.method, &direct, &through, Worlds::Two) {
-        return Err(format!("in two worlds\n{difference}"));
-    }
     if matches!(request.method, "GET" | "HEAD") {
         let again = Request::of(case, &two.world.names);
         let same_world = curl(two.world.served.address, &with_token(again, &two.token)).await;
@@ -243,6 +240,10 @@ async fn compare(case: &Case, one: &mut Through, two: &mut Through, report: &mut
         }
         report.reads += 1;
     } else {
+        // Lists are in the order of ids, which are random: reads of two worlds may differ, and are compared in one.
+        if let Some(difference) = difference(request.method, &direct, &through, Worlds::Two) {
+            return Err(format!("in two worlds\n{difference}"));
+        }
         report.writes += 1;
     }
     Ok(())

@@ -144,6 +144,58 @@ fn the_proxy_records_both_brokers_and_survives_a_kill() {
 }
 
 #[test]
+fn a_service_records_its_things_and_survives_a_kill() {
+    let (files, thing) = (tempfile::tempdir().expect("a directory"), Thing::new());
+    let capture = files.path().join("served.jsonl");
+    let mut server = Server::start_with(&["--record", capture.to_str().expect("text")]);
+    // Nothing of what is no MQTT, or of another road, is in it.
+    drop(std::net::TcpStream::connect(server.address("mqtt")).expect("open"));
+    let broker = format!("mqtts://localhost:{}", server.port("mqtts"));
+    let ca = server.ready["ca"].as_str().expect("a local authority").to_owned();
+    let mut listening = Running::start(listen(&thing, &broker).args(["--ca", &ca]));
+    listening.wait_for_error_line("connected as");
+    calls(&thing);
+    server.running.signal("-KILL");
+    server.running.wait();
+    listening.signal("-TERM");
+    listening.wait();
+
+    let text = std::fs::read_to_string(&capture).expect("a capture");
+    assert!(text.ends_with('\n'), "{text}");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("whole lines")).collect();
+    assert_eq!((&lines[0]["source"], &lines[0]["redacted"]), (&json!("edge"), &json!(true)));
+    let connects: Vec<_> = lines.iter().filter(|line| line["kind"] == "connect").collect();
+    assert_eq!(connects.len(), 2, "an onboarding and a session: {text}");
+    assert!(connects[0]["endpoint"].as_str().expect("text").starts_with("mqtts://"), "{text}");
+    for secret in [APP_KEY, "thing-password"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    let machine = replay(&capture, &["--machine", "--json"]).expect(0).json();
+    assert_eq!((&machine["same"], &machine["compared"]), (&json!(true), &json!(3)), "an onboarding and two calls");
+    let fresh = Server::start();
+    let flags = at(&fresh);
+    let done = replay(&capture, &flags.each_ref().map(String::as_str)).expect(0);
+    assert!(done.text().starts_with("as recorded: "), "{}", done.text());
+}
+
+#[test]
+fn the_demo_is_recorded_and_replayed() {
+    let files = tempfile::tempdir().expect("a directory");
+    for over in ["mqtt", "wss"] {
+        let capture = files.path().join(over);
+        run(thingif().args(["demo", "--over", over, "--record"]).arg(&capture)).expect(0);
+        let told = run(thingif().arg("decode").arg(&capture)).expect(0).text();
+        for part in [&format!(" → connect {over}://"), "action-results", "\"commandID\"", " → close"] {
+            assert!(told.contains(part), "{part:?} in {told}");
+        }
+        let machine = replay(&capture, &["--machine", "--json"]).expect(0).json();
+        assert_eq!((&machine["same"], &machine["compared"]), (&json!(true), &json!(6)), "{over}: {machine}");
+    }
+    let refused = run(thingif().args(["demo", "--record", "-"])).expect(2);
+    assert!(refused.stderr.contains("--record needs a file"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_capture_belongs_to_its_owner_and_follows_no_link() {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     let thing = Thing::new();

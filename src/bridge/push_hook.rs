@@ -39,7 +39,8 @@ const MAX_ANSWER: usize = 16 * 1024;
 /// | 429, 503, or 64 are under way for 3 s | [`Overloaded`](PushOutcome::Overloaded) |
 /// | anything else, or nothing within 3 s | [`NotConnected`](PushOutcome::NotConnected), and a warning in the log |
 ///
-/// Nothing is sent again: a push has QoS 0, and a device asks for what it has missed. A credential that is revoked is told by
+/// Nothing is kept or sent again: a push has QoS 0, and a device asks for what it has missed. Whoever pushes is told the outcome
+/// and acts on it (our own cloud makes the command `SEND_FAILED`), so a push that came later would belie it. A credential that is revoked is told by
 /// `DELETE {URL}/clients/{client_id}`.
 #[derive(Clone)]
 pub struct PushHook {

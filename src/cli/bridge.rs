@@ -20,13 +20,14 @@ use crate::cli::duration_arg;
 use crate::cli::exit::Failure;
 use crate::cli::listen_address::ListenAddress;
 use crate::cli::output;
+use crate::cli::record;
 use crate::cli::secret_input::{self, Unquoted};
 use crate::cli::server::{Sockets, address};
 use crate::cli::server_tls::ServerTls;
 use crate::cli::service;
 use crate::cli::signals::Signals;
 use crate::cloud;
-use crate::edge::{self, Edge, Listeners, Registry};
+use crate::edge::{self, Edge, Listeners, Recording, Registry};
 use crate::ids::AppId;
 use crate::secret::Secret;
 
@@ -110,6 +111,10 @@ pub(crate) struct Bridge {
     /// The key of --tls-cert (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Write a capture of what passes between things and this bridge, masked, for `thingif decode` and `thingif replay`; an older
+    /// file is replaced. It ends, and the bridge goes on, at 100 MB.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Print the password-hash of the password in FILE (- for standard input), for --clients, and do nothing else.
     #[arg(long, value_name = "FILE", exclusive = true)]
     hash_password: Option<PathBuf>,
@@ -194,6 +199,7 @@ impl Bridge {
         let tls = self.tls(&sockets)?;
         let door =
             Door { apps, clients: clients.clone(), endpoints: Arc::clone(upstream.endpoints()), hook: self.hook()? };
+        let recording = self.record.as_deref().map(record::of_an_edge).transpose()?;
         let ready = Ready {
             ready: true,
             upstream: url.to_string(),
@@ -204,10 +210,16 @@ impl Bridge {
             admin: address(&sockets.admin),
             ca: tls.as_ref().and_then(ServerTls::ca_file).map(PathBuf::from),
         };
+        if ready.admin.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
+            eprintln!(
+                "thingif: --admin can be reached from other machines, and has no TLS: pushes and the token can be read on the way. \
+                 Keep it on loopback, or in a network of the service's own"
+            );
+        }
         output::json_line(&ready)?;
         let reload = || self.reload(tls.as_ref(), clients.as_deref());
         let stop = signals.until_stop(reload);
-        serve(upstream, door, sockets, tls.as_ref(), token, stop).await
+        serve(upstream, door, sockets, tls.as_ref(), token, recording, stop).await
     }
 
     fn options(
@@ -294,6 +306,7 @@ async fn serve(
     sockets: Sockets,
     tls: Option<&ServerTls>,
     token: Option<Secret<String>>,
+    recording: Option<Recording>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let registry = Registry::new();
@@ -306,7 +319,10 @@ async fn serve(
         tasks.spawn(cloud::http::serve_router(listener, None, router, until_stopped(stopped.clone())));
     }
     let config = edge::Config { paths: upstream.paths(), ..edge::Config::default() };
-    let edge = Edge::new(upstream, door, registry, config);
+    let mut edge = Edge::new(upstream, door, registry, config);
+    if let Some(recording) = recording {
+        edge = edge.with_recording(recording);
+    }
     let listeners = Listeners {
         mqtt: sockets.mqtt,
         mqtts: sockets.mqtts,

@@ -73,7 +73,8 @@ struct Client {
   thingif serve --app demo:k1 --app other:k2 &
   thingif conformance server --broker mqtt://127.0.0.1 --app demo:k1 --second-app other:k2 --junit report.xml")]
 struct Server {
-    /// The default broker: mqtt://HOST, and :PORT where it is not 1883.
+    /// The default broker: mqtt://HOST, and :PORT where it is not 1883. Only over TCP: a service that has TLS alone is graded
+    /// through a program that takes TLS off, such as socat or stunnel, if it tells its things to come back to that.
     #[arg(long, value_name = "URL", required_unless_present = "list")]
     broker: Option<Endpoint>,
     /// The application. Without :KEY its key comes from --app-key-file or THINGIF_APP_KEY.
@@ -197,7 +198,10 @@ impl Server {
             return Err(Failure::usage("--broker and --app say what is graded"));
         };
         if broker.scheme != Scheme::Mqtt {
-            return Err(Failure::usage("--broker must be mqtt://: a service is graded over TCP"));
+            return Err(Failure::usage(
+                "--broker must be mqtt://: a service is graded over TCP alone, without TLS and WebSocket",
+            )
+            .advise("Grade its TCP listener, or let a program such as socat or stunnel take TLS off before it."));
         }
         let key = app.key(self.app_key_file.as_deref())?;
         let prefix = format!("conformance-{:08x}", fastrand::Rng::with_seed(random()?).u32(..));

@@ -1,5 +1,6 @@
 //! `thingif demo`: the whole story in one process, over real sockets.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::cli::exit::Failure;
 use crate::cli::listen_address::ListenAddress;
 use crate::cli::narrator::Narrator;
 use crate::cli::owner::Owner;
+use crate::cli::record;
 use crate::cli::server::{Server, Sockets, address};
 use crate::cli::server_tls::ServerTls;
 use crate::cli::tap::Tap;
@@ -40,6 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[command(after_help = "Examples:
   thingif demo
   thingif demo --over wss
+  thingif demo --record demo.jsonl && thingif replay demo.jsonl --machine
   thingif demo --json | jq -r 'select(.event == \"frame\") | .topic'")]
 pub(crate) struct Demo {
     /// One JSON object a line, for programs.
@@ -48,6 +51,10 @@ pub(crate) struct Demo {
     /// How the thing travels to its brokers.
     #[arg(long, value_name = "SCHEME", default_value = "mqtt")]
     over: SchemeArg,
+    /// Write a capture of what passes between the thing and its brokers, masked, for `thingif decode` and `thingif replay`; an older
+    /// file is replaced.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 /// A scheme on the command line.
@@ -130,6 +137,9 @@ impl Demo {
         let mut server = Server::open(options, sockets, None).await?;
         if let Some(tls) = &tls {
             server.set_tls(tls.configs());
+        }
+        if let Some(file) = &self.record {
+            server.set_recording(record::of_an_edge(file)?);
         }
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(server.run(async move { drop(stopped.await) }));

@@ -56,8 +56,8 @@ pub(crate) struct Doctor {
     /// Listen so long for another device with the same client id, and for pushes; 0 leaves both out.
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = zero_or_seconds)]
     watch: Duration,
-    /// Connect twice with the same client id, to see that the newer connection takes over. DISTURBS a device that runs with it:
-    /// it is disconnected once more.
+    /// Connect twice with the same client id, to see that the newer connection takes over, or that one which was ended is ended
+    /// again. DISTURBS a device that runs with it: it is disconnected once more.
     #[arg(long)]
     disruptive: bool,
     /// Give each step so long.
@@ -105,15 +105,15 @@ impl Doctor {
         let examined = doctor::examine(&config, &options, &mut |told| shown.tell(told)).await;
         shown.spinner.finish_and_clear();
         let examined = examined.map_err(Failure::usage)?;
-        if let Some(failure) = shown.failed {
-            return Err(failure);
-        }
         if let (true, Some(credential)) = (self.store, &examined.credential) {
             let stored = Onboarded { credential: credential.clone(), settings }.write(&file);
             stored.map_err(|error| Failure::other(with_causes(&error)))?;
             eprintln!("thingif: the new credential is in {}", file.display());
         }
         drop(lock);
+        if let Some(failure) = shown.failed {
+            return Err(failure);
+        }
         match examined.failure() {
             None => Ok(()),
             Some(probe) => {
@@ -131,11 +131,11 @@ impl Doctor {
         let named = self.thing.named()?;
         let stored = match (Onboarded::read(file), &named) {
             (Ok(stored), _) => stored,
-            (Err(error), Some(_)) => {
+            (Err(error), Some(_)) if !self.store => {
                 eprintln!("thingif: {}; it is left alone", with_causes(&error));
                 None
             }
-            (Err(error), None) => return Err(credential_file::unusable(&error)),
+            (Err(error), _) => return Err(credential_file::unusable(&error)),
         };
         let patient = match (stored, &named) {
             (None, None) => return Err(missing(file)),

@@ -14,6 +14,7 @@ use crate::capture::{Header, Writer};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::listen_address::ListenAddress;
 use crate::cli::{output, progress, server_tls, service};
+use crate::edge::Recording;
 use crate::mqtt::Endpoint;
 use crate::replay::recorder;
 
@@ -104,6 +105,15 @@ impl CaptureOptions {
         let writer = if self.secrets { Writer::danger_with_secrets(sink, &header) } else { Writer::new(sink, &header) };
         Ok(writer.map_err(failed)?.with_max_len(u64::from(self.max_size) * 1_000_000))
     }
+}
+
+/// The masked capture that a service writes of what passes between it and things.
+pub(crate) fn of_an_edge(path: &Path) -> Result<Recording, Failure> {
+    if path == Path::new("-") {
+        return Err(Failure::usage("--record needs a file: standard output is for what this verb says"));
+    }
+    let options = CaptureOptions { source: "edge".into(), ..CaptureOptions::of_a_verb() };
+    options.create(path).map(Recording::new)
 }
 
 /// A new file that only its owner reads, in the place of an older one, whose mode and readers are its own. A pipe or a device

@@ -16,6 +16,7 @@ use crate::cli::exit::Failure;
 use crate::cli::limits::Limits;
 use crate::cli::listen_address::ListenAddress;
 use crate::cli::output;
+use crate::cli::record;
 use crate::cli::secret_input::{self, Unquoted};
 use crate::cli::server::{PushTarget, Server, Sockets};
 use crate::cli::server_tls::ServerTls;
@@ -77,7 +78,8 @@ pub(crate) struct Serve {
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allowed_origins: Vec<HeaderValue>,
     /// Where pushes for things that are not connected here go: the --admin listener of a `thingif bridge`, as http://HOST:PORT.
-    /// With it, --mqtt, --mqtts, --ws and --wss may all be off.
+    /// With it, --mqtt, --mqtts, --ws and --wss may all be off. A push that it does not take at once is not sent later: its command
+    /// has failed.
     #[arg(long, value_name = "URL", requires = "push_token_file")]
     push_url: Option<UpstreamUrl>,
     /// The bridge's token, from a file.
@@ -103,6 +105,10 @@ pub(crate) struct Serve {
     /// should slow them down.
     #[arg(long)]
     no_login_delay: bool,
+    /// Write a capture of what passes between things and this service, masked, for `thingif decode` and `thingif replay`; an
+    /// older file is replaced. It ends, and the service goes on, at 100 MB.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     limits: Limits,
 }
@@ -184,6 +190,9 @@ impl Serve {
             failure.advise("Another `thingif serve` may use this --data, or its directory may not be writable.")
         })?;
         server.set_edge(self.limits.edge());
+        if let Some(file) = &self.record {
+            server.set_recording(record::of_an_edge(file)?);
+        }
         // Its authority may have to be made in the data directory, which is ours only now.
         let tls = self.tls(server.sockets())?;
         let ready = server.sockets().ready(tls.as_ref());

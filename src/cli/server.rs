@@ -22,7 +22,7 @@ use crate::cli::exit::Failure;
 use crate::cli::server_tls::ServerTls;
 use crate::client::causes::with_causes;
 use crate::cloud::{self, Advertise, Cloud, Location};
-use crate::edge::{self, Edge, Listeners, Pusher, Registry};
+use crate::edge::{self, Edge, Listeners, Pusher, Recording, Registry};
 use crate::mqtt::Scheme;
 use crate::secret::Secret;
 
@@ -116,6 +116,7 @@ pub(crate) struct Server {
     admin_file: Option<AdminFile>,
     password: Option<Password>,
     edge: edge::Config,
+    recording: Option<Recording>,
 }
 
 /// A bridge that has things of this service.
@@ -165,7 +166,7 @@ impl Server {
                     (None, _) => None,
                 };
                 let edge = edge::Config::default();
-                Ok(Self { cloud, registry, sockets, tls: None, started, admin_file, password, edge })
+                Ok(Self { cloud, registry, sockets, tls: None, started, admin_file, password, edge, recording: None })
             }
             Err(error) => Err(Failure::other(with_causes(&error))),
         }
@@ -174,6 +175,11 @@ impl Server {
     /// Sets the bounds of MQTT connections.
     pub(crate) fn set_edge(&mut self, config: edge::Config) {
         self.edge = config;
+    }
+
+    /// Writes what passes between it and things.
+    pub(crate) fn set_recording(&mut self, recording: Recording) {
+        self.recording = Some(recording);
     }
 
     /// Where it will listen.
@@ -198,7 +204,7 @@ impl Server {
 
     /// Serves until `stop` resolves, or a listener fails; then answers what is under way and closes the store.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let Self { cloud, registry, sockets, tls, started, admin_file, password, edge } = self;
+        let Self { cloud, registry, sockets, tls, started, admin_file, password, edge, recording } = self;
         if sockets.need_tls() && tls.is_none() {
             return Err(Failure::other("a listener for TLS has no certificate"));
         }
@@ -218,7 +224,10 @@ impl Server {
             let admin = Admin::new(cloud.clone(), registry.clone(), started, Access { token, password });
             tasks.spawn(admin.serve(listener, until_stopped(stopped.clone())));
         }
-        let edge = Edge::new(cloud.service(), cloud.clone(), registry, edge);
+        let mut edge = Edge::new(cloud.service(), cloud.clone(), registry, edge);
+        if let Some(recording) = recording {
+            edge = edge.with_recording(recording);
+        }
         let tls = tls.map(|tls| tls.things);
         let listeners = Listeners { mqtt: sockets.mqtt, mqtts: sockets.mqtts, ws: sockets.ws, wss: sockets.wss, tls };
         // With a bridge, things may all be elsewhere.

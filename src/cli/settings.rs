@@ -11,11 +11,12 @@ pub(crate) const FILE: &str = "config";
 const OF_ONE_RUN: &[(&str, &[&str])] = &[
     ("app create", &["name"]),
     ("backup", &["to"]),
+    ("bridge", &["record"]),
     ("call", &["data", "fail", "include", "record"]),
     ("conformance client", &["exec", "junit", "list", "listen", "scenario"]),
     ("conformance server", &["junit", "list", "scenario", "without"]),
     ("decode", &["secrets", "topic"]),
-    ("demo", &["over"]),
+    ("demo", &["over", "record"]),
     ("doctor", &["disruptive", "onboard", "store"]),
     ("encode", &["data", "from"]),
     ("listen", &["record"]),
@@ -24,6 +25,7 @@ const OF_ONE_RUN: &[(&str, &[&str])] = &[
     ("proxy", &["record"]),
     ("record", &["from-pcap", "note", "port", "secrets", "source", "ws-port"]),
     ("replay", &["machine", "without-pushes"]),
+    ("serve", &["record"]),
     ("thing create", &["type"]),
     ("thing send", &["no-wait", "title", "traits"]),
 ];

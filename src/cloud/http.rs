@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,32 +13,22 @@ use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use http::Uri;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tower_service::Service as _;
 
 use super::Cloud;
-use crate::edge;
+use crate::http_server::{self, Ending, HeadBounds};
 
 /// Connections at once; beyond, they wait to be accepted.
 const MAX_CONNECTIONS: usize = 10_000;
-/// For a TLS handshake, and for the head of a request, also the next one on an idle connection.
+/// For a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most header fields of a request, and the most bytes of its head; beyond, 431.
-const MAX_HEADERS: usize = 64;
-const MAX_HEAD: usize = 16 * 1024;
-/// For requests under way when the service is asked to end.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// After an error of `accept` that is not about one connection, such as too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Of a request; beyond, 431.
+const HEAD: HeadBounds = HeadBounds { fields: 64, len: 16 * 1024 };
 
 /// Both ends of the connection that a request came on, found as
 /// [`ConnectInfo<Accepted>`](axum::extract::ConnectInfo) in its extensions.
@@ -87,38 +76,17 @@ pub(crate) async fn serve_router(
 ) -> io::Result<()> {
     let bound = listener.local_addr()?;
     let tls = tls.map(TlsAcceptor::from);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let (ending, _) = watch::channel(false);
-    let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = accept(&listener, &places) => accepted,
-        };
-        let (stream, remote, place) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) if is_about_one_connection(&error) => continue,
-            Err(error) => {
-                tracing::warn!(%error, %bound, "cannot accept connections");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+    let connection = move |stream: TcpStream, remote, ending: Ending| {
         let accepted = Accepted { remote, local: stream.local_addr().unwrap_or(bound) };
-        let (router, tls, ending) = (router.clone(), tls.clone(), ending.subscribe());
-        connections.spawn(async move {
-            let _place = place;
-            edge::prepare(&stream, Some(edge::KEEP_ALIVE));
+        let (router, tls) = (router.clone(), tls.clone());
+        async move {
             match tls {
                 None => converse(stream, accepted, router, ending).await,
                 Some(tls) => {
                     let mut until = ending.clone();
                     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
                     tokio::select! {
-                        () = async { drop(until.wait_for(|ending| *ending).await) } => {}
+                        () = until.begins() => {}
                         shaken = handshake => match shaken {
                             Ok(Ok(stream)) => converse(stream, accepted, router, ending).await,
                             Ok(Err(error)) => tracing::debug!(%error, %remote, "TLS handshake failed"),
@@ -127,29 +95,10 @@ pub(crate) async fn serve_router(
                     }
                 }
             }
-        });
-    }
-    drop(listener);
-    ending.send_replace(true);
-    let drained = tokio::time::timeout(DRAIN_TIMEOUT, async { while connections.join_next().await.is_some() {} });
-    if drained.await.is_err() {
-        tracing::warn!(connections = connections.len(), "connections were cut off at shutdown");
-    }
+        }
+    };
+    http_server::serve(listener, MAX_CONNECTIONS, connection, shutdown).await;
     Ok(())
-}
-
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, remote) = listener.accept().await?;
-    Ok((stream, remote, place))
-}
-
-fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// `uri` with one slash wherever its path has several in a row, as one SDK writes them (`wire` §5); `None` when it has none.
@@ -177,7 +126,7 @@ async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     accepted: Accepted,
     router: Router,
-    mut ending: watch::Receiver<bool>,
+    ending: Ending,
 ) {
     let service = service_fn(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);
@@ -187,18 +136,7 @@ async fn converse(
         request.extensions_mut().insert(ConnectInfo(accepted));
         router.clone().call(request)
     });
-    let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    server.max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
-    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = async { drop(ending.wait_for(|ending| *ending).await) } => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
+    if let Err(error) = http_server::converse(stream, service, HEAD, ending).await {
         tracing::debug!(%error, remote = %accepted.remote, "HTTP connection ended early");
     }
 }

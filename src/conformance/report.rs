@@ -132,4 +132,42 @@ mod tests {
         assert!(xml.contains("ids &lt;differ&gt;") && xml.contains("a &amp; b") && xml.contains("<skipped"), "{xml}");
         assert!(xml.contains(r#"time="0.007""#), "{xml}");
     }
+
+    #[test]
+    fn junit_is_well_formed_whatever_a_subject_has_said() {
+        // Of these XML 1.0 has only tab, line feed and carriage return (§2.2).
+        let hostile: String = (0..0x20).chain([0x7f, 0x85, 0xfffe, 0xffff]).filter_map(char::from_u32).collect();
+        let hostile = format!("before{hostile}\x1b[31mred\x1b[0m ]]> <!-- & \" ' after");
+        let failure = Failure {
+            step: hostile.clone(),
+            says: hostile.clone(),
+            wire: hostile.clone(),
+            expected: hostile.clone(),
+            came: hostile.clone(),
+        };
+        let verdicts = [Verdict::Failed(failure), Verdict::Skipped { because: hostile.clone() }, Verdict::Passed];
+        let outcomes = verdicts.map(|verdict| Outcome {
+            scenario: hostile.clone(),
+            about: hostile.clone(),
+            catches: vec![hostile.clone()],
+            verdict,
+            ms: 1,
+        });
+        let xml = to_junit(End::Server, &outcomes).expect("written");
+        let is_char = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
+        let wrong: Vec<char> = xml.chars().filter(|c| !is_char(*c)).collect();
+        assert!(wrong.is_empty(), "{wrong:?} in {xml}");
+        let read = Report::deserialize_from_str(&xml).unwrap_or_else(|error| panic!("{error}: {xml}"));
+        assert_eq!((read.tests, read.failures), (3, 1));
+        let cases = &read.test_suites[0].test_cases;
+        assert_eq!(cases.len(), 3);
+        let TestCaseStatus::NonSuccess { message: Some(message), description: Some(description), .. } =
+            &cases[0].status
+        else {
+            panic!("{:?}", cases[0].status)
+        };
+        for text in [message, description] {
+            assert!(text.contains("before") && text.contains("]]> <!-- & \" ' after"), "{text:?}");
+        }
+    }
 }

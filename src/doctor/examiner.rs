@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use self::telling::silence;
+pub(super) use self::telling::silence;
 use super::clock::{self, Reading};
 use super::exchange::{self, Answered};
 use super::probe::{Broker, Fault, Finding, Probe, Step};
 use super::trust::Trust;
-use super::watch::{self, Watched};
+use super::watch::{self, End, Watched};
 use super::wire::{Link, Stream, Wire};
 use super::{Examined, Options, Progress, login, reach, tls, websocket};
 use crate::config::Config;
@@ -19,6 +19,9 @@ use crate::ids::ClientId;
 use crate::mqtt::{Credentials, Endpoint, Scheme};
 use crate::thing_if::Credential;
 use crate::topic::Topic;
+
+/// What a call through another process may take beyond its deadline.
+const HELD_GRACE: Duration = Duration::from_secs(10);
 
 const ONBOARDED: &str = "there is a credential already";
 
@@ -34,6 +37,8 @@ pub(super) struct Examiner<'a> {
     unsaid: Option<Finding>,
     readings: Vec<Reading>,
     clock_doubt: Option<String>,
+    /// Pushes that came.
+    pushes: usize,
     /// Where the assigned broker is, when that is known.
     assigned: Option<Endpoint>,
 }
@@ -55,6 +60,7 @@ impl<'a> Examiner<'a> {
             unsaid: None,
             readings: Vec::new(),
             clock_doubt: None,
+            pushes: 0,
             assigned: None,
         }
     }
@@ -117,7 +123,7 @@ impl<'a> Examiner<'a> {
                     .unwrap_or_else(|_| Err(silence(Step::Subscribe, config.call_deadline())))?;
             }
             let request = exchange::onboarding_request(config);
-            let answer = exchange::exchange(link, &topic, &request, config, &trust, &mut readings).await?;
+            let answer = exchange::exchange(link, &topic, &request, config, &trust, &mut readings, None).await?;
             exchange::onboarded(&answer.response, config)
         };
         let credential = self.probe(Step::Onboarding, Broker::Default, None, work).await;
@@ -153,6 +159,7 @@ impl<'a> Examiner<'a> {
             self.call_through(credential).await?;
             self.skip(Step::DuplicateClientId, Broker::Assigned, &why);
             self.skip(Step::Push, Broker::Assigned, &format!("pushes go to {}", held.holder));
+            self.skip(Step::KeepAlive, Broker::Assigned, &why);
             return Some(());
         }
         let credentials = credential.credentials();
@@ -178,8 +185,8 @@ impl<'a> Examiner<'a> {
         }
         let stream: Stream = if endpoint.scheme.is_tls() {
             let (trust, mut doubt) = (self.trust.clone(), None);
-            let shaken =
-                self.probe(Step::Tls, broker, limit, tls::handshake(&trust, endpoint, stream, &mut doubt)).await;
+            let work = tls::handshake(&trust, endpoint, stream, self.config.connect_timeout(), &mut doubt);
+            let shaken = self.probe(Step::Tls, broker, None, work).await;
             self.clock_doubt = doubt.or(self.clock_doubt.take());
             Box::new(shaken?)
         } else {
@@ -213,6 +220,7 @@ impl<'a> Examiner<'a> {
         let mut request = exchange::state_request(credential);
         exchange::authorize(&mut request, credential);
         let topic = Topic::for_call(&credential.endpoint.mqtt_topic, request.uri().path());
+        let (pushes, mut heard) = (Topic::for_pushes(&credential.endpoint.mqtt_topic), 0);
         let work = async {
             let topic = topic.map_err(|error| {
                 Finding::failed(
@@ -221,12 +229,14 @@ impl<'a> Examiner<'a> {
                     "The service gave ids that no topic can carry: tell its operator.",
                 )
             })?;
+            let pushes = Some((&pushes, &mut heard));
             let Answered { response, has_id } =
-                exchange::exchange(link, &topic, &request, config, &trust, &mut readings).await?;
+                exchange::exchange(link, &topic, &request, config, &trust, &mut readings, pushes).await?;
             exchange::round_trip(&response, has_id, credential)
         };
         let done = self.probe(Step::RoundTrip, Broker::Assigned, None, work).await;
         self.readings.append(&mut readings);
+        self.pushes += heard;
         done
     }
 
@@ -244,59 +254,93 @@ impl<'a> Examiner<'a> {
             let ((), finding) = exchange::round_trip(&answer, true, credential)?;
             Ok(((), Finding { said: format!("through {}: {}", held.holder, finding.said), ..finding }))
         };
-        let done = self.probe(Step::RoundTrip, Broker::Assigned, None, work).await;
+        // It has the deadline itself, and says more precisely what became of the call.
+        let limit = self.config.call_deadline().saturating_add(HELD_GRACE);
+        let done = self.probe(Step::RoundTrip, Broker::Assigned, Some(limit), work).await;
         self.readings.append(&mut readings);
         done
     }
 
-    /// Listens for somebody else with the same client id, and for pushes.
+    /// Listens for somebody else with the same client id, and for pushes, and asks at last whether the broker still does.
     async fn listen(&mut self, mut link: Link, endpoint: &Endpoint, credentials: &Credentials) {
         let (time, broker) = (self.options.watch, Broker::Assigned);
-        if time.is_zero() && !self.options.disruptive {
-            self.skip(Step::DuplicateClientId, broker, "no time to listen is given (--watch)");
-            self.skip(Step::Push, broker, "no time to listen is given (--watch)");
-            return link.close().await;
-        }
-        self.begin(Step::DuplicateClientId, Some(broker));
         let began = Instant::now();
-        let pushes = Topic::for_pushes(&credentials.client_id);
-        let Watched { pushes: mut heard, ended_after } = watch::watch(&mut link, &pushes, time).await;
-        let finding = match ended_after {
-            Some(first) => match self.again(endpoint, credentials).await {
-                Err(finding) => finding,
-                Ok(mut second) => {
-                    let watched = watch::watch(&mut second, &pushes, time).await;
-                    heard += watched.pushes;
-                    second.close().await;
-                    watch::kicked(first, watched.ended_after)
-                }
-            },
-            None if self.options.disruptive => match self.again(endpoint, credentials).await {
-                Err(finding) => finding,
-                Ok(mut newer) => {
-                    let finding = watch::take_over(&mut link, &mut newer, self.config.connect_timeout()).await;
-                    newer.close().await;
-                    finding
-                }
-            },
-            None => {
-                link.close().await;
-                Finding::ok(format!("nobody else came within {} s", time.as_secs_f64()))
-            }
+        let standing = if time.is_zero() && !self.options.disruptive {
+            self.skip(Step::DuplicateClientId, broker, "no time to listen is given (--watch)");
+            Ok(link)
+        } else {
+            self.begin(Step::DuplicateClientId, Some(broker));
+            let pushes = Topic::for_pushes(&credentials.client_id);
+            let watched = watch::watch(&mut link, &pushes, time).await;
+            self.pushes += watched.pushes;
+            let (finding, standing) = self.judge(watched, link, &pushes, endpoint, credentials).await;
+            self.end(Step::DuplicateClientId, Some(broker), began.elapsed(), finding);
+            standing
         };
-        self.end(Step::DuplicateClientId, Some(broker), began.elapsed(), finding);
-        match heard {
-            0 => self.skip(
-                Step::Push,
-                broker,
-                &format!(
-                    "none came within {} s: have the owner post a command while this runs with --watch 60",
-                    time.as_secs_f64()
-                ),
-            ),
-            heard => {
+        let listened = began.elapsed();
+        match self.pushes {
+            0 if time.is_zero() => self.skip(Step::Push, broker, "no time to listen is given (--watch)"),
+            0 => {
+                let time = time.as_secs_f64();
+                let why =
+                    format!("none came within {time} s: have the owner post a command while this runs with --watch 60");
+                self.skip(Step::Push, broker, &why);
+            }
+            came => {
                 self.begin(Step::Push, Some(broker));
-                self.end(Step::Push, Some(broker), began.elapsed(), Finding::ok(format!("{heard} came")));
+                self.end(Step::Push, Some(broker), listened, Finding::ok(format!("{came} came")));
+            }
+        }
+        match standing {
+            Ok(mut link) => {
+                let (limit, trust) = (self.config.connect_timeout(), self.trust.clone());
+                self.probe(Step::KeepAlive, broker, Some(limit), watch::keep_alive(&mut link, &trust)).await;
+                link.close().await;
+            }
+            Err(End::Silent) => {
+                self.begin(Step::KeepAlive, Some(broker));
+                self.end(Step::KeepAlive, Some(broker), watch::PING, silence(Step::KeepAlive, watch::PING));
+            }
+            Err(_) => self.skip(Step::KeepAlive, broker, "the connection was ended before"),
+        }
+    }
+
+    /// What it means how `link` was left after it was listened on, and the connection that stands then.
+    async fn judge(
+        &mut self,
+        watched: Watched,
+        mut link: Link,
+        pushes: &Topic,
+        endpoint: &Endpoint,
+        credentials: &Credentials,
+    ) -> (Finding, Result<Link, End>) {
+        let time = self.options.watch;
+        match watched.end {
+            End::Closed(first) if !self.options.disruptive => (watch::ended(first), Err(watched.end)),
+            End::Closed(first) => match self.again(endpoint, credentials).await {
+                Err(finding) => (finding, Err(watched.end)),
+                Ok(mut second) => {
+                    let again = watch::watch(&mut second, pushes, time).await;
+                    self.pushes += again.pushes;
+                    match again.end {
+                        End::Closed(after) => (watch::kicked(first, Some(after)), Err(again.end)),
+                        End::Silent => (watch::kicked(first, None), Err(again.end)),
+                        End::Stands => (watch::kicked(first, None), Ok(second)),
+                    }
+                }
+            },
+            End::Stands if self.options.disruptive => match self.again(endpoint, credentials).await {
+                Err(finding) => (finding, Ok(link)),
+                Ok(mut newer) => {
+                    let limit = self.config.connect_timeout();
+                    let finding = watch::take_over(&mut link, &mut newer, limit).await;
+                    link.close().await;
+                    (finding, Ok(newer))
+                }
+            },
+            end => {
+                let finding = Finding::ok(format!("nobody else came within {} s", time.as_secs_f64()));
+                (finding, if end == End::Silent { Err(end) } else { Ok(link) })
             }
         }
     }

@@ -27,7 +27,8 @@ pub(super) struct Answered {
     pub(super) has_id: bool,
 }
 
-/// Sends `request` on `topic` and waits for its answer for `limit`.
+/// Sends `request` on `topic` and waits for its answer, for the call deadline of `config`. Each push that comes on `pushes.0`
+/// meanwhile is counted in `pushes.1`.
 pub(super) async fn exchange(
     link: &mut Link,
     topic: &Topic,
@@ -35,6 +36,7 @@ pub(super) async fn exchange(
     config: &Config,
     trust: &Trust,
     readings: &mut Vec<Reading>,
+    mut pushes: Option<(&Topic, &mut usize)>,
 ) -> Result<Answered, Finding> {
     let limit = config.call_deadline();
     let mut payload = BytesMut::new();
@@ -50,12 +52,19 @@ pub(super) async fn exchange(
     let expected = request.headers().get(&REQUEST_ID);
     let deadline = Instant::now() + limit;
     let sent = SystemTime::now();
-    link.send(&Packet::Publish(publish)).await.map_err(|broken| lost(broken, trust))?;
+    let Ok(written) = timeout_at(deadline, link.send(&Packet::Publish(publish))).await else {
+        return Err(Heard::default().silence(limit));
+    };
+    written.map_err(|broken| lost(broken, trust))?;
     let is_onboarding = topic.path_of_call(&ClientId::anonymous()).is_some();
     let mut heard = Heard::default();
     loop {
         let Ok(received) = timeout_at(deadline, link.receive()).await else { return Err(heard.silence(limit)) };
         let Packet::Publish(publish) = received.map_err(|broken| lost(broken, trust))? else { continue };
+        if let Some((_, count)) = pushes.as_mut().filter(|(pushes, _)| publish.topic == **pushes) {
+            **count += 1;
+            continue;
+        }
         if publish.topic != *topic {
             heard.elsewhere += 1;
             continue;

@@ -133,6 +133,13 @@ pub(super) async fn subscribe(
     let asked = filters.iter().map(|(filter, _)| filter.as_str()).collect::<Vec<_>>().join(" and ");
     let refusal = filters.clone();
     let codes = subscribe_to(link, filters).await.map_err(|broken| lost(broken, trust))?;
+    if codes.len() != refusal.len() {
+        return Err(Finding::failed(
+            Fault::Other,
+            format!("SUBACK answers {} of {} topic filters", codes.len(), refusal.len()),
+            "The broker breaks the MQTT protocol (3.1.1 §3.9.3): tell its operator.",
+        ));
+    }
     match codes.iter().position(|code| *code == 0x80) {
         None => Ok(((), Finding::ok(format!("subscribed to {asked}")))),
         Some(at) => Err(Finding::failed(

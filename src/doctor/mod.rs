@@ -3,7 +3,7 @@
 //!
 //! [`examine`] goes the way of a device over a connection of its own, at a finer grain than
 //! [`client::connect`](crate::client::connect) does: name, TCP, proxy, TLS, WebSocket, CONNACK and onboarding at the default
-//! broker, the same at the assigned one, SUBSCRIBE, a round trip, a while of listening, and the clock. TLS is spoken with rustls
+//! broker, the same at the assigned one, SUBSCRIBE, a round trip, a while of listening, PINGREQ, and the clock. TLS is spoken with rustls
 //! here, so that a certificate's fault is told exactly. (`wire` §0, §1)
 //!
 //! # What it does to the device
@@ -31,7 +31,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use self::examiner::Examiner;
-use self::trust::Trust;
+pub(crate) use self::trust::Trust;
 use crate::config::Config;
 use crate::thing_if::Credential;
 use crate::transport::BoxFuture;
@@ -50,8 +50,9 @@ pub struct Options {
     pub proxy: Option<Proxy>,
     /// How long to listen for somebody who takes the connection over, and for pushes. Default 0: not at all.
     pub watch: Duration,
-    /// Whether to connect a second time with the same client id, to see that the newer connection takes over. Default off. It
-    /// disturbs a device that runs with that id once more.
+    /// Whether to connect a second time with the same client id, to see that the newer connection takes over, or whether it
+    /// is ended as the first one was. Default off: nothing is learned but by listening. It disturbs a device that runs with that
+    /// id once more.
     pub disruptive: bool,
     /// The process of this machine that holds the connection already, if there is one: it is not disturbed. Default none.
     pub held: Option<Held>,

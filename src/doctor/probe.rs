@@ -48,13 +48,15 @@ pub enum Step {
     DuplicateClientId,
     /// Whether a push arrives.
     Push,
+    /// PINGREQ and its answer, on the connection that was listened on.
+    KeepAlive,
     /// This machine's clock against the service's.
     Clock,
 }
 
 impl Step {
     /// Its name for programs: `name`, `tcp`, `proxy`, `tls`, `websocket`, `connack`, `onboarding`, `subscribe`, `round-trip`,
-    /// `duplicate-client-id`, `push`, `clock`.
+    /// `duplicate-client-id`, `push`, `keep-alive`, `clock`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Name => "name",
@@ -68,6 +70,7 @@ impl Step {
             Self::RoundTrip => "round-trip",
             Self::DuplicateClientId => "duplicate-client-id",
             Self::Push => "push",
+            Self::KeepAlive => "keep-alive",
             Self::Clock => "clock",
         }
     }
@@ -137,7 +140,7 @@ pub struct Probe {
     pub took: Duration,
     /// What it came to.
     pub verdict: Verdict,
-    /// What was seen, or why nothing was. Without secrets.
+    /// What was seen, or why nothing was. Without secrets and control characters, on one line of some 600 characters at most.
     pub said: String,
     /// What to do about it; always there after a failure or a warning.
     pub remedy: Option<String>,

@@ -1,10 +1,13 @@
 //! The TLS handshake, and exactly what is wrong with a certificate.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use tokio::io::AsyncBufReadExt as _;
+use tokio::io::AsyncBufRead as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -12,12 +15,14 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, ProtocolVersion};
 
-use super::probe::{Fault, Finding};
+use super::examiner::silence;
+use super::probe::{Fault, Finding, Step, Verdict};
 use super::trust::{Certificate, Trust};
 use super::wire::is_about_our_certificate;
 use crate::mqtt::Endpoint;
 
-/// In TLS 1.3 a server judges our certificate after the handshake; one that wants another says so within a round trip.
+/// In TLS 1.3 a server judges our certificate after the handshake; one that wants another says so within a round trip, and
+/// most others send a ticket.
 const AFTERTHOUGHT: Duration = Duration::from_secs(1);
 
 const NOT_TLS: &str = "Check that the port speaks TLS: brokers listen for it on 8883 and 12473, and without it on 1883 and \
@@ -29,11 +34,13 @@ const CLOCK: &str = "This machine's clock is behind: set it (NTP, or the device'
 const AUTHORITY: &str = "Give the authority that signed it with --ca FILE (`thingif serve` names its own in its first line), \
                          and build the same one into the device.";
 
-/// Shakes hands with `endpoint` over `stream`. `clock_doubt` is told when a certificate's time says something of our clock.
+/// Shakes hands with `endpoint` over `stream`, for `limit` at most, and hears what the broker thinks of our certificate if it
+/// asked for one. `clock_doubt` is told when a certificate's time says something of our clock.
 pub(super) async fn handshake(
     trust: &Trust,
     endpoint: &Endpoint,
     stream: TcpStream,
+    limit: Duration,
     clock_doubt: &mut Option<String>,
 ) -> Result<(TlsStream<TcpStream>, Finding), Finding> {
     let unusable =
@@ -41,7 +48,8 @@ pub(super) async fn handshake(
     let (config, seen) = trust.config().map_err(|error| unusable(error.to_string()))?;
     let name = ServerName::try_from(endpoint.host.clone())
         .map_err(|_| unusable(format!("{} is no name that a certificate can have", endpoint.host)))?;
-    let mut stream = match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
+    let shaken = timeout(limit, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
+    let mut stream = match shaken.map_err(|_| silence(Step::Tls, limit))? {
         Ok(stream) => stream,
         Err(error) => {
             let wants_ours = seen.asked() && is_over_ours(&error);
@@ -53,14 +61,33 @@ pub(super) async fn handshake(
     };
     if seen.asked()
         && stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3)
-        // Nothing is taken: a server that does speak first is heard later.
-        && let Ok(Err(error)) = timeout(AFTERTHOUGHT, stream.fill_buf()).await
+        && let Ok(Err(error)) = timeout(AFTERTHOUGHT, judgement(&mut stream)).await
         && is_over_ours(&error)
     {
         return Err(client_certificate_wanted(trust));
     }
-    let finding = accepted(&stream, &seen.certificate(), seen.asked() && !trust.has_ours());
+    let certificate = seen.certificate();
+    let finding = match &certificate.overlooked {
+        Some(error) => {
+            let refused = refused_for(error, trust, &certificate, endpoint, clock_doubt);
+            let said = format!("not checked, as --danger-accept-any-certificate has it; otherwise: {}", refused.said);
+            Finding { verdict: Verdict::Warning, said, ..refused }
+        }
+        None => accepted(&stream, &certificate, seen.asked() && !trust.has_ours()),
+    };
     Ok((stream, finding))
+}
+
+/// Waits for what the broker says next: its refusal of our certificate, or the ticket that comes after it was accepted. Nothing
+/// is taken: a server that does speak first is heard later.
+async fn judgement(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
+    poll_fn(|cx| {
+        if let Poll::Ready(heard) = Pin::new(&mut *stream).poll_fill_buf(cx) {
+            return Poll::Ready(heard.map(drop));
+        }
+        if stream.get_ref().1.tls13_tickets_received() > 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
 }
 
 /// Whether the peer ended a handshake for want of a certificate that it accepts.
@@ -112,7 +139,6 @@ fn refused(
     endpoint: &Endpoint,
     clock_doubt: &mut Option<String>,
 ) -> Finding {
-    let host = &endpoint.host;
     let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         let said = match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
@@ -122,6 +148,18 @@ fn refused(
         };
         return Finding::failed(Fault::Tls, said, NOT_TLS);
     };
+    refused_for(error, trust, certificate, endpoint, clock_doubt)
+}
+
+/// What an error of TLS means.
+fn refused_for(
+    error: &Error,
+    trust: &Trust,
+    certificate: &Certificate,
+    endpoint: &Endpoint,
+    clock_doubt: &mut Option<String>,
+) -> Finding {
+    let host = &endpoint.host;
     let untrusted = |said: String, remedy: &str| Finding::failed(Fault::Certificate, said, remedy);
     match error {
         Error::InvalidCertificate(CertificateError::ExpiredContext { time, not_after }) => {

@@ -26,7 +26,7 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Whom we trust and what we show, read from files once.
 #[derive(Debug, Clone)]
-pub(super) struct Trust {
+pub(crate) struct Trust {
     provider: Arc<CryptoProvider>,
     /// `None`: there is no authority that could be trusted.
     judge: Option<Arc<WebPkiServerVerifier>>,
@@ -64,6 +64,12 @@ impl Trust {
         Ok(Self { provider, judge, accepts_any: tls.danger_accept_any_certificate, pins: pins.to_vec(), ours })
     }
 
+    /// Whatever certificate there is will do, and there is none to show.
+    pub(crate) fn in_anybody() -> Self {
+        let provider = Arc::new(ring::default_provider());
+        Self { provider, judge: None, accepts_any: true, pins: Vec::new(), ours: None }
+    }
+
     pub(super) fn has_authorities(&self) -> bool {
         self.judge.is_some()
     }
@@ -73,7 +79,7 @@ impl Trust {
     }
 
     /// Settings for one handshake, and what will be remembered of it.
-    pub(super) fn config(&self) -> Result<(ClientConfig, Arc<Seen>), Error> {
+    pub(crate) fn config(&self) -> Result<(ClientConfig, Arc<Seen>), Error> {
         let seen = Arc::new(Seen::default());
         let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
@@ -95,7 +101,7 @@ fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String
 
 /// What a handshake has shown.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// The broker asked for a client certificate.
     asked: AtomicBool,
     certificate: Mutex<Certificate>,
@@ -110,10 +116,12 @@ pub(super) struct Certificate {
     pub(super) ends: Option<UnixTime>,
     /// None of the pins is its key's.
     pub(super) is_other_key: bool,
+    /// Why it would not be accepted, where any is.
+    pub(super) overlooked: Option<Error>,
 }
 
 impl Seen {
-    pub(super) fn asked(&self) -> bool {
+    pub(crate) fn asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
@@ -163,14 +171,22 @@ impl ServerCertVerifier for Judging {
         let mut found = Certificate {
             key,
             ends: None,
+            overlooked: None,
             is_other_key: !pins.is_empty() && !key.is_some_and(|key| pins.contains(&key)),
         };
         let verify = |at| match &self.trust.judge {
             Some(judge) => judge.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at),
             None => Err(CertificateError::UnknownIssuer.into()),
         };
-        let verdict = if self.trust.accepts_any { Ok(ServerCertVerified::assertion()) } else { verify(now) };
-        if verdict.is_ok()
+        let verdict = match verify(now) {
+            Err(error) if self.trust.accepts_any => {
+                found.overlooked = Some(error);
+                Ok(ServerCertVerified::assertion())
+            }
+            verdict => verdict,
+        };
+        if found.overlooked.is_none()
+            && verdict.is_ok()
             && let Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) =
                 verify(UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + SOON))
         {

@@ -19,7 +19,8 @@ pub(super) async fn upgrade(
     stream: Stream,
     readings: &mut Vec<Reading>,
 ) -> Result<(Wire, Finding), Finding> {
-    let port = "Check that the port speaks WebSocket: Kii's brokers do on 12470, and over TLS on 12473.";
+    let port =
+        "Check that the port speaks WebSocket: Kii's brokers do on 12470 (ws://), and over TLS on 12473 (wss://).";
     // Whether TLS is below is no matter any more.
     let url = format!("ws://{}{}", endpoint.authority(), endpoint.path);
     let request = url.into_client_request().map_err(|error| {

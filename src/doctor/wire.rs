@@ -1,16 +1,21 @@
 //! A connection of our own, layer by layer: bytes, WebSocket messages, MQTT packets.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
 use tokio_rustls::rustls;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 
 use crate::mqtt::packet::{Decoded, Decoder, Limits, Packet, Protocol, encode};
 use crate::quiet::quietly;
+
+/// A peer that reads nothing any more does not hold the end up.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// TCP, or TLS over it.
 pub(super) trait Bytestream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -146,12 +151,15 @@ impl Link {
         }
     }
 
-    /// Says goodbye. Whether it is heard is no matter.
+    /// Says goodbye. Whether it is heard is no matter, and not waited for.
     pub(super) async fn close(mut self) {
-        let _ = self.send(&Packet::Disconnect).await;
-        if let Wire::Plain(stream) = &mut self.wire {
-            let _ = stream.shutdown().await;
-        }
+        let said = async {
+            let _ = self.send(&Packet::Disconnect).await;
+            if let Wire::Plain(stream) = &mut self.wire {
+                let _ = stream.shutdown().await;
+            }
+        };
+        let _ = timeout(GOODBYE, said).await;
     }
 }
 

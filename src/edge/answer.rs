@@ -8,7 +8,7 @@ use http::header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::config::RETRY_AFTER_SECONDS;
-use crate::frame::{self, REQUEST_ID};
+use crate::frame::{self, MAX_HEAD_LEN, MAX_HEADERS, REQUEST_ID};
 use crate::thing_if::{ErrorBody, ErrorCode};
 
 /// The largest body that is written, in bytes; a service that gives more has failed. MQTT itself ends at 256 MiB.
@@ -18,16 +18,28 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 ///
 /// The headers of the documented answer come first and in its order. What the service left out of them is filled in:
 /// `Accept-Ranges`, `Age`, `Cache-Control` and `Date`, `Connection` always. The request's id is echoed byte for byte; one that
-/// the service set is not its to set.
+/// the service set is not its to set. A head that no device reads, of more than 8 KiB or 64 fields, is a failure of the service:
+/// an answer that is refused with its id is one that never came.
 pub(super) fn encode(response: Response<Bytes>, request_id: Option<HeaderValue>) -> Bytes {
-    let response = if response.body().len() > MAX_BODY { failed() } else { response };
+    if response.body().len() <= MAX_BODY
+        && let Ok((frame, true)) = write(response, request_id.clone())
+    {
+        return frame;
+    }
+    tracing::warn!("the service gave an answer that is too long for a frame");
+    // Too long only by an id which the asker has made so long itself.
+    write(failed(), request_id).map(|(frame, _)| frame).unwrap_or_default()
+}
+
+/// The frame, and whether its head is within bounds.
+fn write(response: Response<Bytes>, request_id: Option<HeaderValue>) -> Result<(Bytes, bool), MaxSizeReached> {
     let (mut parts, body) = response.into_parts();
-    let given = std::mem::take(&mut parts.headers);
-    let Ok(headers) = complete(given, request_id.clone()) else { return encode(failed(), request_id) };
-    parts.headers = headers;
+    parts.headers = complete(std::mem::take(&mut parts.headers), request_id)?;
+    let (fields, body_len) = (parts.headers.len(), body.len());
     let mut frame = BytesMut::new();
     frame::encode_response(&Response::from_parts(parts, body), &mut frame);
-    frame.freeze()
+    let is_within = fields <= MAX_HEADERS && frame.len() - body_len <= MAX_HEAD_LEN;
+    Ok((frame.freeze(), is_within))
 }
 
 /// The headers of an answer, in order. An error: the service gives more than fit beside those of every answer.
@@ -134,7 +146,7 @@ mod tests {
         for _ in 0..30_000 {
             response.headers_mut().append("set-cookie", HeaderValue::from_static("a=b"));
         }
-        assert_eq!(text(response, None).matches("a=b").count(), 30_000);
+        assert!(text(response, None).starts_with("500\r\n"));
         let mut response = Response::new(Bytes::new());
         let more = (0..).map(|i| HeaderName::try_from(format!("x-{i}")).expect("a name"));
         let is_full = |name| response.headers_mut().try_append(name, HeaderValue::from_static("1")).is_err();
@@ -186,5 +198,28 @@ mod tests {
         assert!(frame.starts_with("503\r\n"), "{frame}");
         assert!(frame.contains("\r\nRetry-After:1\r\n"), "{frame}");
         assert!(frame.contains("\r\n\r\n{\n  \"errorCode\" : \"TEMPORARY_UNAVAILABLE_ERROR\",\n"), "{frame}");
+    }
+
+    #[test]
+    fn a_head_that_no_device_reads_is_a_failure_that_every_device_reads() {
+        let with = |fields: usize, len: usize| {
+            let mut response = Response::new(Bytes::from_static(b"{}"));
+            for number in 0..fields {
+                let name = HeaderName::try_from(format!("x-{number}")).expect("a name");
+                response.headers_mut().insert(name, HeaderValue::try_from("x".repeat(len)).expect("a value"));
+            }
+            response
+        };
+        let status = |response| {
+            let frame = encode(response, Some(HeaderValue::from_static("7")));
+            let read = frame::decode_response(frame).expect("what a device reads");
+            assert_eq!(read.headers()[REQUEST_ID], "7");
+            read.status().as_u16()
+        };
+        // Six are the edge's own, with the id.
+        assert_eq!((status(with(58, 1)), status(with(59, 1))), (200, 500));
+        assert_eq!((status(with(1, 8_000)), status(with(1, 8_100))), (200, 500));
+        let id = HeaderValue::try_from("7".repeat(9_000)).expect("a value");
+        assert!(encode(with(0, 0), Some(id)).starts_with(b"500"), "and it ends");
     }
 }

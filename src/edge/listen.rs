@@ -18,6 +18,7 @@ use super::ending::Ending;
 use super::execute::Backend;
 use super::live::{Live, Place};
 use super::login::Origin;
+use super::record::{Recorded, Recording};
 use super::socket::prepare;
 use super::websocket::WebSocket;
 use super::wire::{Stream, Wire};
@@ -101,11 +102,17 @@ pub struct Edge<S, D> {
     service: S,
     directory: Arc<D>,
     live: Arc<Live>,
+    recording: Option<Recording>,
 }
 
 impl<S: Clone, D> Clone for Edge<S, D> {
     fn clone(&self) -> Self {
-        Self { service: self.service.clone(), directory: Arc::clone(&self.directory), live: Arc::clone(&self.live) }
+        Self {
+            service: self.service.clone(),
+            directory: Arc::clone(&self.directory),
+            live: Arc::clone(&self.live),
+            recording: self.recording.clone(),
+        }
     }
 }
 
@@ -123,7 +130,14 @@ impl<S: Backend, D: Directory> Edge<S, D> {
     pub fn new(service: S, directory: D, registry: Registry, config: Config) -> Self {
         let live = Arc::new(Live::new(config, registry));
         live.registry.attach(&live);
-        Self { service, directory: Arc::new(directory), live }
+        Self { service, directory: Arc::new(directory), live, recording: None }
+    }
+
+    /// Has what passes through connections that begin from now on written to `recording`. Default: nothing is.
+    #[must_use]
+    pub fn with_recording(mut self, recording: Recording) -> Self {
+        self.recording = Some(recording);
+        self
     }
 
     /// Accepts connections until `shutdown` resolves. Then no more are accepted, requests that were taken are finished and
@@ -182,6 +196,8 @@ impl<S: Backend, D: Directory> Edge<S, D> {
     }
 
     async fn serve<W: Wire>(self, wire: Box<W>, origin: Origin, deadline: Instant, place: Place) {
+        let track = self.recording.as_ref().and_then(|recording| recording.track(place.session.id(), origin));
+        let wire = Box::new(Recorded::new(*wire, track));
         serve(wire, origin, deadline, self.service, self.directory, place).await;
     }
 

@@ -26,7 +26,7 @@
 //! | payload above [`Config::max_frame`] | 413 `PAYLOAD_TOO_LARGE` |
 //! | more than [`Config::max_requests_per_second`], after a burst | 429 `TOO_MANY_REQUESTS`, `Retry-After` |
 //! | too much in flight | 503 `TEMPORARY_UNAVAILABLE_ERROR`, `Retry-After` |
-//! | the service panics or fails | 500 `UNDEFINED_ERROR` |
+//! | the service panics or fails, or its answer has a head of more than 8 KiB or 64 fields | 500 `UNDEFINED_ERROR` |
 //! | everything else | the service's |
 //!
 //! Headers about the connection ([RFC 9110 §7.6.1](https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1)) stop here, in both
@@ -66,6 +66,7 @@ mod metrics;
 mod outgoing;
 mod push;
 mod rate;
+mod record;
 mod registry;
 mod session;
 mod socket;
@@ -81,6 +82,7 @@ pub use execute::Backend;
 pub use listen::{Edge, Listeners};
 pub use metrics::Metrics;
 pub use push::{PushOutcome, Pusher};
+pub use record::Recording;
 pub use registry::{Backlog, Connections, Registry};
 #[cfg(any(feature = "cloud", feature = "bridge"))]
 pub(crate) use socket::{KEEP_ALIVE, prepare};

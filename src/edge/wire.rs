@@ -57,6 +57,11 @@ impl Output {
         result
     }
 
+    /// What has not left yet.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }

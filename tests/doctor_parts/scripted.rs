@@ -58,6 +58,10 @@ pub(crate) enum Answer {
     WithOtherId,
     /// Only the request itself.
     Echo,
+    /// Only a push.
+    Push,
+    /// An error whose words would move a terminal's cursor, and have no end.
+    Rude,
     OnOtherTopic,
 }
 
@@ -67,6 +71,10 @@ pub(crate) struct Script {
     pub(crate) below: Below,
     pub(crate) connack: Option<u8>,
     pub(crate) suback: Option<u8>,
+    /// PINGREQ is answered.
+    pub(crate) pings: bool,
+    /// The host of the endpoint.
+    pub(crate) host: &'static str,
     pub(crate) answer: Answer,
     /// Added to the date of each answer, in seconds.
     pub(crate) ahead: i64,
@@ -88,6 +96,8 @@ impl Default for Script {
             below: Below::Plain,
             connack: Some(0),
             suback: Some(0),
+            pings: true,
+            host: "127.0.0.1",
             answer: Answer::Good,
             ahead: 0,
             kicks: 0,
@@ -102,12 +112,13 @@ impl Default for Script {
 /// Both brokers, and what they have in common.
 pub(crate) struct Scripted {
     pub(crate) default: SocketAddr,
+    assigned: Arc<Shared>,
 }
 
 struct Shared {
     script: Script,
     /// The port of the other one.
-    assigned: Option<u16>,
+    assigned: Option<(&'static str, Option<u16>)>,
     connects: AtomicUsize,
     answered: AtomicUsize,
     newest: tokio::sync::watch::Sender<usize>,
@@ -115,30 +126,36 @@ struct Shared {
 
 impl Scripted {
     pub(crate) async fn start(default: Script, assigned: Script) -> Self {
-        let offers_port = assigned.offers_port;
-        let second = listen(assigned, None).await;
-        let default = listen(default, offers_port.then(|| second.port())).await;
-        Self { default }
+        let (offers_port, host) = (assigned.offers_port, assigned.host);
+        let (second, assigned) = listen(assigned, None).await;
+        let (default, _) = listen(default, Some((host, offers_port.then(|| second.port())))).await;
+        Self { default, assigned }
+    }
+
+    /// How many CONNECT came to the assigned broker.
+    pub(crate) fn logins_as_the_thing(&self) -> usize {
+        self.assigned.connects.load(Ordering::SeqCst)
     }
 }
 
-async fn listen(script: Script, assigned: Option<u16>) -> SocketAddr {
+async fn listen(script: Script, assigned: Option<(&'static str, Option<u16>)>) -> (SocketAddr, Arc<Shared>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound");
-    if matches!(script.below, Below::Nobody) {
-        return address;
-    }
     let (newest, _) = tokio::sync::watch::channel(0);
     let shared = Shared { script, assigned, connects: AtomicUsize::new(0), answered: AtomicUsize::new(0), newest };
     let shared = Arc::new(shared);
+    if matches!(shared.script.below, Below::Nobody) {
+        return (address, shared);
+    }
+    let listening = Arc::clone(&shared);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let shared = Arc::clone(&shared);
+            let shared = Arc::clone(&listening);
             // How a connection ends is for the program to judge.
             tokio::spawn(async move { drop(shared.accept(stream).await) });
         }
     });
-    address
+    (address, shared)
 }
 
 impl Shared {
@@ -244,6 +261,7 @@ impl Shared {
                     }
                     None => return while_open(stream).await,
                 },
+                12 if !self.script.pings => {}
                 12 => stream.write_all(&[0xD0, 0]).await?,
                 _ => return Ok(()),
             }
@@ -281,6 +299,14 @@ impl Shared {
                 };
                 format!("{}{{\"errorCode\":\"{code}\",\"message\":\"no: {said}\"}}", head(*status))
             }
+            Answer::Push => {
+                publish(stream, CLIENT_ID, "{}").await?;
+                return Ok(true);
+            }
+            Answer::Rude => {
+                let words = format!("\\u001b[2J\\r\\u0007{}", "no ".repeat(2000));
+                format!("{}{{\"errorCode\":\"RUDE\",\"message\":\"{words}\"}}", head(500))
+            }
             Answer::Body(body) => format!("{}{body}", head(200)),
             Answer::Raw(raw) => (*raw).to_owned(),
             Answer::Echo => request,
@@ -295,13 +321,14 @@ impl Shared {
     }
 
     fn onboarded(&self) -> String {
-        let port = self.assigned.map(|port| {
+        let (host, port) = self.assigned.unwrap_or_default();
+        let port = port.map(|port| {
             format!("\"portTCP\" : {port}, \"portSSL\" : {port}, \"portWS\" : {port}, \"portWSS\" : {port},")
         });
         format!(
             "{{\n \"accessToken\" : \"{TOKEN}\", \"thingID\" : \"th.1\", \"mqttEndpoint\" : {{ \"installationID\" : \"i\", \
              \"username\" : \"u\", \"password\" : \"{ENDPOINT_PASSWORD}\", \"mqttTopic\" : \"{CLIENT_ID}\", \
-             \"host\" : \"127.0.0.1\", {} \"ttl\" : 2147483647 }} }}",
+             \"host\" : \"{host}\", {} \"ttl\" : 2147483647 }} }}",
             port.unwrap_or_default()
         )
     }

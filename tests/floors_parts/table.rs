@@ -42,10 +42,27 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("edge", FLOOR_0_AND_QUIET),
+    // What accepts HTTP connections for the cloud and for the bridge, with the edge's options of sockets.
+    ("http_server", &["edge"]),
     // Floor 4.
-    ("cloud", &["file_lock", "ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "capture", "edge"]),
+    (
+        "cloud",
+        &[
+            "file_lock",
+            "ids",
+            "secret",
+            "topic",
+            "mqtt",
+            "frame",
+            "thing_if",
+            "config",
+            "capture",
+            "edge",
+            "http_server",
+        ],
+    ),
     // A bridge is an edge with another service, or a local HTTP listener before a client.
-    ("bridge", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "client", "edge"]),
+    ("bridge", &["ids", "secret", "topic", "mqtt", "frame", "thing_if", "config", "client", "edge", "http_server"]),
     // Captures run again: as a device, as a server, against the machine alone.
     (
         "replay",

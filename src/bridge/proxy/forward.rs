@@ -47,6 +47,12 @@ pub(super) async fn take(
     onward(&mut head.headers);
     head.uri = target(&head.uri).ok_or_else(|| invalid("The path cannot be sent."))?;
     head.extensions = http::Extensions::new();
+    Ok((Request::from_parts(head, whole(body, max_body).await?), limit))
+}
+
+/// The body, of at most `max_body` bytes.
+pub(crate) async fn whole(body: Incoming, max_body: usize) -> Result<Bytes, Refusal> {
+    let invalid = |message: &str| Refusal::invalid(ErrorCode::InvalidInputData, message);
     let too_large = || {
         let message = format!("The body is longer than the {max_body} bytes of the largest frame");
         Refusal::invalid(ErrorCode::PayloadTooLarge, message)
@@ -55,13 +61,12 @@ pub(super) async fn take(
     if body.size_hint().lower() > max_body as u64 {
         return Err(too_large());
     }
-    let body = match timeout(BODY_TIMEOUT, Limited::new(body, max_body).collect()).await {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(_)) => return Err(invalid("The body broke off.")),
-        Err(_) => return Err(Refusal::invalid(ErrorCode::RequestTimeout, "The body did not come in time.")),
-    };
-    Ok((Request::from_parts(head, body), limit))
+    match timeout(BODY_TIMEOUT, Limited::new(body, max_body).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(invalid("The body broke off.")),
+        Err(_) => Err(Refusal::invalid(ErrorCode::RequestTimeout, "The body did not come in time.")),
+    }
 }
 
 /// Path and query alone, whatever form they came in. A `+` in the query stands for a blank there, as in every form; a topic

@@ -74,7 +74,7 @@ pub(crate) use fate::Refusal;
 #[cfg(feature = "cli")]
 pub(crate) use fate::{FATE, Fate};
 #[cfg(feature = "cli")]
-pub(crate) use forward::{MAX_TIME, onward};
+pub(crate) use forward::{MAX_TIME, onward, whole as whole_body};
 
 use super::http_server::{self, Body, Listener, whole};
 use crate::client::{Client, NotSent, Notice, Notices, Push, Pushes, RequestError};

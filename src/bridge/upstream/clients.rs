@@ -36,6 +36,9 @@ const MAX_LEN: u64 = 16 * 1024 * 1024;
 /// app = "demo"               # the application below /thing-if that is its own; default "default"
 /// ```
 ///
+/// A password of this file opens the connection and nothing else: the key of the application is not lent to whoever has one, as
+/// it is to a device that has shown the key itself.
+///
 /// A hash is an argon2id one in the PHC format (`thingif bridge --hash-password -` makes one). Checking it takes as long and as
 /// much memory as it says, as many at a time as there are cores.
 #[derive(Debug)]

@@ -135,6 +135,11 @@ impl Endpoints {
         self.len() == 0
     }
 
+    /// Whether the login of `client` is one that an onboarding to `app` has given away.
+    pub(super) fn has(&self, client: &ClientId, app: &AppId) -> bool {
+        self.known().get(client).is_some_and(|known| known.app_id == *app)
+    }
+
     /// Keeps a login. Blocks until the file has it; one that is known already costs nothing.
     ///
     /// # Errors

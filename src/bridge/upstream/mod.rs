@@ -32,6 +32,7 @@
 //! | name not found, connection refused, no TLS, [`Options::connect_timeout`] over | 503, `Retry-After: 5` | was not sent |
 //! | the connection broke off, or what came is not HTTP | 502 | may have been executed |
 //! | a body of more than [`Options::max_answer`] bytes | 502 | was executed |
+//! | a head that, with what the edge adds to it, has more than 8 KiB or 64 fields, which no device reads | 502 | was executed |
 //! | no whole answer within [`Options::timeout`] | 504 | may have been executed |
 //!
 //! A connection that the upstream closed while it was idle is noticed and replaced. Where it closes one at the moment that a
@@ -47,7 +48,9 @@
 //!
 //! - *Onboarding.* At the default broker the device logs in with application id and key, which the bridge checks, and sends its
 //!   onboarding, which has no `Authorization`. It goes to `POST /thing-if/apps/{app}/onboardings` with the application's
-//!   `Authorization: Basic`, and is judged there. (`wire` §4)
+//!   `Authorization: Basic`, and is judged there. A device with a login that was learnt may onboard again on the assigned
+//!   broker in the same way: it came by that login with the key. Clients of a file or of a hook have not shown the key, so it is
+//!   not added for them; their onboardings need an `Authorization` of their own. (`wire` §4)
 //! - *The assigned broker.* The answer's `mqttEndpoint` names brokers of the upstream's. The bridge puts its own host and ports
 //!   there ([`Advertise`]), leaves user name, password and `mqttTopic`, and keeps what the device needs to log in with them
 //!   ([`Endpoints`]), the password as a salted hash. That is on disk before the device is told, so a bridge that is started

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, LOCATION, RETRY_AFTER};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -26,7 +26,8 @@ use super::route::Routes;
 use super::{Endpoints, headers};
 use crate::bridge::outgoing::{Bounds, NoAnswer, Outgoing};
 use crate::bridge::rules;
-use crate::edge::{Paths, Peer};
+use crate::edge::{Paths, Peer, Role};
+use crate::frame::{MAX_HEAD_LEN, MAX_HEADERS, REQUEST_ID};
 use crate::ids::AppId;
 use crate::thing_if::{ErrorBody, ErrorCode, MqttEndpoint};
 
@@ -122,6 +123,7 @@ impl Shared {
         let onboards = is_onboarding(&peer.app_id, request.method(), request.uri().path());
         let host = self.options.advertise.host.clone();
         let host = host.unwrap_or_else(|| peer.local.ip().to_canonical().to_string());
+        let id_len = request.headers().get(REQUEST_ID).map_or(0, HeaderValue::len);
         let request = self.prepare(request, &peer, &host, onboards).inspect_err(|_| add(&self.counting.refused))?;
         let mut answered = self.send(request).await?;
         add(&self.counting.answered);
@@ -139,7 +141,23 @@ impl Shared {
             self.learn(peer.app_id, endpoint).await?;
             *answered.body_mut() = body;
         }
-        Ok(in_json(answered))
+        let answered = in_json(answered);
+        if !fits_a_frame(answered.headers(), id_len) {
+            add(&self.counting.too_long);
+            tracing::debug!(upstream = %self.options.url, "the head of an answer is too long for a frame");
+            let message = format!(
+                "The head of the answer of the service behind the bridge is too long: with what stands in every frame it has more \
+                 than {MAX_HEAD_LEN} bytes, or {MAX_HEADERS} fields."
+            );
+            return Err(rules::error(ErrorCode::BadGateway, message));
+        }
+        Ok(answered)
+    }
+
+    /// Whether the device has the application's key: its CONNECT to the default broker carried it, or its login is one that only
+    /// an onboarding with the key gives away. Who is let in by a file or a hook has shown a password of its own, and no more.
+    fn has_shown_key(&self, peer: &Peer) -> bool {
+        peer.role == Role::Onboarding || self.options.endpoints.has(&peer.client_id, &peer.app_id)
     }
 
     /// The request as it goes to the upstream.
@@ -157,7 +175,7 @@ impl Shared {
         let Some(uri) = self.options.url.join(&path) else {
             return Err(rules::error(ErrorCode::PathNotFound, "There is nothing at this path."));
         };
-        let authorization = if onboards { self.basic.get(&peer.app_id) } else { None };
+        let authorization = if onboards && self.has_shown_key(peer) { self.basic.get(&peer.app_id) } else { None };
         let mut prepared = Request::new(body);
         *prepared.method_mut() = parts.method;
         *prepared.uri_mut() = uri;
@@ -254,6 +272,16 @@ impl Shared {
     }
 }
 
+/// What an edge may add to an answer's head: the status line, the end, and at most six fields besides the request's id.
+const FIELDS_ADDED: usize = 7;
+const LEN_ADDED: usize = 256;
+
+/// Whether a device will read the frame that an answer with these fields becomes.
+fn fits_a_frame(headers: &HeaderMap, id_len: usize) -> bool {
+    let len: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ":\r\n".len()).sum();
+    headers.len() + FIELDS_ADDED <= MAX_HEADERS && len + id_len + LEN_ADDED <= MAX_HEAD_LEN
+}
+
 /// An answer of something between the bridge and the service, such as a load balancer's page, with the body that devices
 /// expect. `Retry-After` stays.
 fn in_json(answered: Response<Bytes>) -> Response<Bytes> {
@@ -277,6 +305,8 @@ fn in_json(answered: Response<Bytes>) -> Response<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use http::header::AUTHORIZATION;
+
     use super::super::tests::peer;
     use super::*;
 
@@ -303,5 +333,35 @@ mod tests {
         let mut upstream = Upstream::new(Options::new("http://127.0.0.1:9".parse().expect("a URL")));
         let answered = upstream.call(Request::new(Bytes::new())).await.unwrap_or_else(|never| match never {});
         assert_eq!(answered.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[tokio::test]
+    async fn the_applications_key_is_lent_only_to_those_who_have_shown_it() {
+        let mut options = Options::new("http://127.0.0.1:9".parse().expect("a URL"));
+        let app = AppId::new("app1").expect("valid");
+        options.apps = vec![(app.clone(), "key1".into())];
+        let endpoints = Arc::clone(&options.endpoints);
+        let upstream = Upstream::new(options);
+        let sent = |peer: &Peer, own: Option<&'static str>| {
+            let mut request = Request::post("/thing-if/apps/app1/onboardings").body(Bytes::new()).expect("valid");
+            if let Some(own) = own {
+                request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(own));
+            }
+            let prepared = upstream.shared.prepare(request, peer, "h", true).expect("let through");
+            prepared.headers().get(AUTHORIZATION).map(|value| value.to_str().expect("ASCII").to_owned())
+        };
+        let basic = Some(String::from("Basic YXBwMTprZXkx"));
+        let anonymous = Peer { role: Role::Onboarding, ..peer() };
+        assert_eq!(sent(&anonymous, None), basic);
+        assert_eq!(sent(&anonymous, Some("Bearer t")).as_deref(), Some("Bearer t"));
+        // A client of the file or of the hook: the upstream judges what it brings itself.
+        assert_eq!(sent(&peer(), None), None);
+        assert_eq!(sent(&peer(), Some("Bearer t")).as_deref(), Some("Bearer t"));
+        let login = serde_json::json!({ "username": "u", "password": "p", "mqttTopic": "device", "host": "h" });
+        let login = MqttEndpoint::try_from(login).expect("complete");
+        endpoints.learn(&AppId::new("app2").expect("valid"), &login).expect("room");
+        assert_eq!(sent(&peer(), None), None, "an onboarding to another application");
+        endpoints.learn(&app, &login).expect("room");
+        assert_eq!(sent(&peer(), None), basic, "it came by its login with the key");
     }
 }

@@ -11,7 +11,10 @@ use crate::doctor::probe::{Broker, Fault, Finding, Probe, Step, Verdict};
 /// What there is to probe at each broker; the proxy only where there is one.
 const REACH: [Step; 6] = [Step::Name, Step::Tcp, Step::Proxy, Step::Tls, Step::WebSocket, Step::Connack];
 const AT_DEFAULT: [Step; 1] = [Step::Onboarding];
-const AT_ASSIGNED: [Step; 4] = [Step::Subscribe, Step::RoundTrip, Step::DuplicateClientId, Step::Push];
+const AT_ASSIGNED: [Step; 5] = [Step::Subscribe, Step::RoundTrip, Step::DuplicateClientId, Step::Push, Step::KeepAlive];
+
+/// Characters of what a service says that are shown.
+const SHOWN: usize = 600;
 
 impl Examiner<'_> {
     /// Runs one probe, for `limit` at most.
@@ -43,13 +46,21 @@ impl Examiner<'_> {
     }
 
     pub(super) fn end(&mut self, step: Step, broker: Option<Broker>, took: Duration, finding: Finding) {
+        let finding = Finding { said: one_line(&finding.said), ..finding };
         if self.is_quiet {
             if matches!(finding.verdict, Verdict::Failed(_)) {
                 self.unsaid = Some(finding);
             }
             return;
         }
-        let Finding { mut verdict, mut said, remedy } = finding;
+        let Finding { mut verdict, mut said, mut remedy } = finding;
+        // Nobody typed that address, so nobody here has mistyped it.
+        let is_given = broker == Some(Broker::Assigned) && self.assigned.is_some() && self.options.proxy.is_none();
+        if is_given && matches!((step, verdict), (Step::Name | Step::Tcp, Verdict::Failed(_))) {
+            remedy = remedy.map(|remedy| {
+                format!("{remedy} The service assigned this address: its operator sets another (`thingif serve --advertise`).")
+            });
+        }
         if broker == Some(Broker::Default) && self.config.resume().is_some() && matches!(verdict, Verdict::Failed(_)) {
             verdict = Verdict::Warning;
             said.push_str(" (the credential works without, until it has to be renewed)");
@@ -93,7 +104,7 @@ impl Examiner<'_> {
 }
 
 /// What it means that nobody answered in a step.
-pub(super) fn silence(step: Step, limit: Duration) -> Finding {
+pub(in crate::doctor) fn silence(step: Step, limit: Duration) -> Finding {
     let (what, remedy) = match step {
         Step::Name => (
             "the name server did not answer",
@@ -116,10 +127,32 @@ pub(super) fn silence(step: Step, limit: Duration) -> Finding {
             "CONNECT was not answered",
             "The port may speak TLS or WebSocket (check that scheme and port belong together), or the broker hangs.",
         ),
+        Step::KeepAlive => (
+            "PINGREQ was not answered",
+            "The broker hangs, or a firewall or NAT between has forgotten the connection: devices lose it, and notice late. A \
+             shorter keep-alive helps against the latter.",
+        ),
         Step::Subscribe => {
             ("SUBSCRIBE was not answered", "The broker hangs or is overloaded: its operator finds out in its log.")
         }
         _ => ("there was no answer", "Try again with a longer --max-time."),
     };
     Finding::failed(Fault::TimedOut, format!("{what} within {} s", limit.as_secs_f64()), remedy)
+}
+
+/// What others say, fit for a line of a terminal.
+fn one_line(said: &str) -> String {
+    let mut shown = String::new();
+    for (at, c) in said.chars().enumerate() {
+        match c {
+            _ if at == SHOWN => {
+                shown.push('…');
+                break;
+            }
+            '\n' | '\t' => shown.push(' '),
+            c if c.is_control() => shown.push(char::REPLACEMENT_CHARACTER),
+            c => shown.push(c),
+        }
+    }
+    shown
 }
