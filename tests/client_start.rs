@@ -193,6 +193,30 @@ async fn a_call_waits_for_the_attempt_that_succeeds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn its_time_to_connect_begins_when_it_is_driven() {
+    for config in [stored(), config()] {
+        let is_fresh = config.resume().is_none();
+        // The one attempt that it has must not be over before it begins.
+        let (client, _pushes, connection, mut broker) = start(config);
+        let missed = send(&client, "missed").await;
+        tokio::time::sleep(3600 * SECOND).await;
+        assert_eq!(end(missed).await, Err(NotSent::DeadlineExceeded.into()));
+        let early = send(&client, "early").await;
+        let running = tokio::spawn(connection.run());
+        if is_fresh {
+            onboard(&mut broker, 1).await;
+        }
+        let mut link = assigned(&mut broker).await;
+        let seen = request(&mut link).await;
+        assert_eq!(body_of(&seen), "early");
+        link.publish(answer_to(&seen, true)).expect("the device listens");
+        assert_eq!(end(early).await.expect("answered"), "early");
+        client.close().await;
+        assert_eq!(running.await.expect("no panic"), Ok(()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn its_deadline_runs_while_it_waits() {
     let (client, _pushes, connection, mut broker) = start(stored());
     tokio::spawn(connection.run());

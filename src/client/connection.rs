@@ -113,6 +113,7 @@ impl Connection {
         let mut driver = Driver {
             lifecycle,
             origin,
+            has_begun: false,
             links,
             storing,
             wiring,
@@ -165,8 +166,9 @@ impl Connection {
 
 struct Driver {
     lifecycle: Lifecycle,
-    /// The machine's origin of time.
+    /// The machine's origin of time. Moved to when it is driven first.
     origin: Clock,
+    has_begun: bool,
     links: Links<'static>,
     storing: Storing,
     wiring: Wiring,
@@ -179,6 +181,10 @@ struct Driver {
 impl Driver {
     /// Runs until `done` or the end, and says how it ended if it did.
     async fn run_until(&mut self, done: impl Fn(&Lifecycle) -> bool) -> Option<Option<ConnectError>> {
+        // Until then nothing has happened, and the time that the first attempt has for connecting is not to run.
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.origin = Clock::now();
+        }
         let status = Arc::clone(&self.wiring.status);
         let mut timer = pin!(sleep_until(self.origin));
         let mut close = pin!(status.close.notified());
