@@ -131,6 +131,30 @@ async fn early_calls_follow_subscribe_in_the_order_they_were_made() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn so_they_do_where_answers_must_be_subscribed_to_whatever_their_paths() {
+    let (client, _pushes, connection, mut broker) = start(stored().with_response_filter(true));
+    let names = ["states", "commands", "states", "triggers", "commands"];
+    let calls = names.map(|name| {
+        let (client, request) = (client.clone(), call(name, name));
+        tokio::spawn(async move { client.send(request).await })
+    });
+    tokio::task::yield_now().await;
+    tokio::spawn(connection.run());
+    let mut link = accept(&mut broker).await.accept();
+    for filter in [subscribe(&mut link).await, subscribe(&mut link).await] {
+        link.suback(filter, true).expect("the device listens");
+    }
+    for name in names {
+        let early = request(&mut link).await;
+        assert_eq!(body_of(&early), name);
+        link.publish(answer_to(&early, true)).expect("the device listens");
+    }
+    for (name, call) in names.into_iter().zip(calls) {
+        assert_eq!(end(call).await.expect("answered"), name);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stored_credential_of_another_application_is_none() {
     let other = Credential::from_json(credential(0).to_json_exposed().replace(APP, "other")).expect("complete");
     let (client, _pushes, connection, mut broker) = start(config().with_resume(other));

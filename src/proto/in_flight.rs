@@ -320,29 +320,36 @@ impl InFlight {
     }
 
     fn release_all(&mut self) {
-        // In the order of the calls: a HashMap has none, and equal inputs are to give equal outputs.
+        // One for each that is queued, so that all leave in the order of the calls, whatever their topics.
         let queued = self.calls.values().filter(|call| matches!(call.stage, Stage::Queued { .. }));
         let topics: Vec<Topic> = queued.map(|call| call.topic.clone()).collect();
         for topic in topics {
-            self.release(&topic);
+            self.release_first(&topic);
         }
     }
 
     /// Sends as many of a topic's queued calls as may go now.
     fn release(&mut self, topic: &Topic) {
-        let Some(line) = self.topics.get_mut(topic) else { return };
+        while self.release_first(topic) {}
+    }
+
+    /// Sends the first of a topic's queued calls, if there is one and it may go now.
+    fn release_first(&mut self, topic: &Topic) -> bool {
+        let Some(line) = self.topics.get_mut(topic) else { return false };
         let alone = self.peer == PeerIds::Omitted;
         let blocked = !self.open || (alone && self.forgotten_until.is_some());
-        while !blocked && !(alone && !(line.sent.is_empty() && line.late.is_empty())) {
-            let Some(call) = line.queued.pop_first() else { return };
-            let Some(found) = self.calls.get_mut(&call) else { continue };
-            let taken = mem::replace(&mut found.stage, Stage::Late);
-            if let Stage::Queued { frame, callers_id, again } = taken {
-                found.stage = Stage::Sent { callers_id, again };
-                line.sent.insert(call);
-                self.outcomes.push_back(Outcome::Send { call, topic: topic.clone(), frame });
-            }
+        if blocked || (alone && !(line.sent.is_empty() && line.late.is_empty())) {
+            return false;
         }
+        let Some(call) = line.queued.pop_first() else { return false };
+        let Some(found) = self.calls.get_mut(&call) else { return true };
+        let taken = mem::replace(&mut found.stage, Stage::Late);
+        if let Stage::Queued { frame, callers_id, again } = taken {
+            found.stage = Stage::Sent { callers_id, again };
+            line.sent.insert(call);
+            self.outcomes.push_back(Outcome::Send { call, topic: topic.clone(), frame });
+        }
+        true
     }
 }
 
