@@ -42,7 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[command(after_help = "Examples:
   thingif demo
   thingif demo --over wss
-  thingif demo --record demo.jsonl && thingif replay demo.jsonl --machine
+  thingif demo --record demo.jsonl
+  thingif replay demo.jsonl --machine
   thingif demo --json | jq -r 'select(.event == \"frame\") | .topic'")]
 pub(crate) struct Demo {
     /// One JSON object a line, for programs.
