@@ -437,6 +437,25 @@ async fn a_goodbye_is_heard_in_the_middle_of_a_conversation() {
     assert_eq!(broker.seen.publishes.load(std::sync::atomic::Ordering::SeqCst), 500);
 }
 
+/// A peer that writes before it reads waits for somebody who reads: the goodbye does not wait for it without reading.
+#[tokio::test]
+async fn a_goodbye_reads_on_so_that_the_peer_can() {
+    // More than the sockets between them hold.
+    const MUCH: usize = 16 * 1024 * 1024;
+    let (mut link, mut peer) = meet(b"").await;
+    link.publish(call(vec![b'x'; MUCH])).expect("one may wait whatever its size");
+    let talks_first = async {
+        let packets = publications(&["x".repeat(100).as_str()]).repeat(MUCH / 105);
+        peer.stream.write_all(&packets).await.expect("somebody reads");
+        let mut heard = Vec::new();
+        peer.stream.read_to_end(&mut heard).await.expect("a goodbye, no reset");
+        heard
+    };
+    let both = async { tokio::join!(link.close(), talks_first) };
+    let ((), heard) = timeout(PATIENCE, both).await.expect("closes");
+    assert!(heard.len() > MUCH && heard.ends_with(b"\xE0\0"), "{} bytes and DISCONNECT", heard.len());
+}
+
 /// A link over WebSocket and the other end of its WebSocket, after CONNACK.
 async fn meet_over_websocket() -> (Box<dyn Link>, WebSocketStream<TcpStream>) {
     let (script, mut endpoint) = Script::start().await;

@@ -222,6 +222,21 @@ impl<W: Wire> NativeLink<W> {
         Ok(is_new.then_some(LinkEvent::Received(Publish { topic, payload, qos })))
     }
 
+    /// Ready when everything is written, or cannot be. What comes meanwhile is read: a peer that is still writing may not read
+    /// before somebody does.
+    fn poll_rest(&mut self, wire: &mut W, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            if let Poll::Ready(written) = wire.poll_drain(cx, &mut self.output) {
+                return Poll::Ready(written.is_ok());
+            }
+            match ready!(wire.poll_fill(cx, &mut self.input)) {
+                Ok(1..) => self.input.clear(),
+                // One that has nothing more to say may still read.
+                _ => return Poll::Pending,
+            }
+        }
+    }
+
     /// Queues an acknowledgement or a PINGREQ.
     fn answer(&mut self, packet: &Packet) -> Result<(), LinkError> {
         let waiting = self.output.len();
@@ -313,7 +328,7 @@ impl<W: Wire> Link for NativeLink<W> {
             let _ = self.write(&Packet::Disconnect);
             let Some(mut wire) = self.wire.take() else { return };
             let goodbye = async {
-                let is_said = poll_fn(|cx| wire.poll_drain(cx, &mut self.output)).await.is_ok();
+                let is_said = poll_fn(|cx| self.poll_rest(&mut wire, cx)).await;
                 if is_said {
                     poll_fn(|cx| wire.poll_shutdown(cx)).await;
                 }
