@@ -55,7 +55,8 @@ impl Alive {
         match self.asked {
             _ if now < due => Verdict::Fine(due),
             None => {
-                self.asked = Some(now);
+                // Where nothing can be written, what was asked waits as well, and asking again adds nothing.
+                (self.asked, self.sent) = (Some(now), now);
                 Verdict::Ask
             }
             Some(_) => Verdict::Dead,

@@ -132,7 +132,14 @@ impl<W: Wire> NativeLink<W> {
             let Some(wire) = &mut self.wire else { return Poll::Pending };
             match wire.poll_fill(cx, &mut self.input) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.ended(LinkErrorKind::Closed.into()))),
-                Poll::Ready(Ok(_)) => self.alive.heard(Instant::now()),
+                Poll::Ready(Ok(_)) => {
+                    let now = Instant::now();
+                    self.alive.heard(now);
+                    // A peer that always has more to say leaves no other moment to ask.
+                    if self.connack_due.is_none() && self.alive.judge(now) == Verdict::Ask {
+                        self.answer(&Packet::PingReq)?;
+                    }
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.ended(error))),
                 Poll::Pending if self.unwritten.is_some() => {
                     return Poll::Ready(Err(self.ended(LinkErrorKind::Closed.into())));
@@ -368,4 +375,50 @@ fn unexpected(packet: &Packet) -> LinkError {
         }
     };
     LinkError::new(LinkErrorKind::Protocol, format!("{name} from the broker"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+    use crate::transport::native::wire::Stream;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A broker drops who says nothing for one and a half keep-alives, however much it says itself.
+    #[tokio::test(start_paused = true)]
+    async fn who_is_never_done_reading_is_heard_of_all_the_same() {
+        let packet = [&b"\x30\xEB\x07\0\x01a"[..], &[b'x'; 1_000]].concat();
+        let says = [b"\x20\x02\0\0", &packet.repeat(20_000)[..]].concat();
+        let (mut heard, ours) = tokio::io::duplex(4_096);
+        let wire = Stream(tokio::io::join(Cursor::new(says), ours));
+        let connect = Connect {
+            protocol: Protocol::V311,
+            clean_session: true,
+            keep_alive: 45,
+            client_id: String::from("d"),
+            will: None,
+            username: None,
+            password: None,
+        };
+        let alive = Alive::new(90 * SECOND, Instant::now());
+        let bounds = (2_000, 2_000);
+        let mut link = NativeLink::new(wire, connect, alive, bounds, Instant::now() + SECOND).expect("a CONNECT");
+        link.accepted().await.expect("CONNACK is there");
+        for n in 0..20_000 {
+            if n % 100 == 0 {
+                tokio::time::advance(SECOND).await;
+            }
+            let event = poll_fn(|cx| link.poll_event(cx)).await;
+            assert!(matches!(event, LinkEvent::Received(_)), "{event:?}");
+        }
+        drop(link);
+        let mut bytes = Vec::new();
+        heard.read_to_end(&mut bytes).await.expect("memory");
+        let after_connect = &bytes[2 + usize::from(bytes[1])..];
+        assert_eq!(after_connect, b"\xC0\0".repeat(4), "PINGREQ four times in 200 s");
+    }
 }
