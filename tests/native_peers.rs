@@ -391,6 +391,28 @@ async fn what_waits_to_be_written_is_bounded_in_bytes() {
     assert_eq!(Native::new(none).expect_err("no bound").kind(), LinkErrorKind::Config);
 }
 
+/// What the link says of its own accord is no message: behind CONNECT there is room for one, however small the bound.
+#[tokio::test]
+async fn one_message_may_wait_behind_connect() {
+    let mut least = Options::default();
+    least.max_outgoing_bytes = 1;
+    let transport = Native::new(least).expect("usable options");
+    let broker = Broker::start(Scheme::Mqtt, None, Manners::default()).await;
+    let connect =
+        async || transport.connect(&broker.endpoint(), &credentials(), &pipelined()).await.expect("handed out");
+    let filter = TopicFilter::new("device-1").expect("valid");
+    let mut link = connect().await;
+    link.subscribe(filter.clone()).expect("CONNECT alone waits");
+    assert_eq!(link.subscribe(filter.clone()).expect_err("no room").kind(), LinkErrorKind::Overloaded);
+    assert_eq!(event(&mut link).await, LinkEvent::Accepted);
+    assert_eq!(event(&mut link).await, LinkEvent::Subscribed { filter, granted: true });
+    let mut link = connect().await;
+    link.publish(call(vec![b'x'; 50_000])).expect("CONNECT alone waits");
+    assert_eq!(link.publish(call("x")).expect_err("no room").kind(), LinkErrorKind::Overloaded);
+    assert_eq!(event(&mut link).await, LinkEvent::Accepted);
+    assert!(matches!(event(&mut link).await, LinkEvent::Received(publish) if publish.payload.len() == 50_000));
+}
+
 #[tokio::test]
 async fn the_keep_alive_is_half_of_the_time_to_notice_a_dead_peer() {
     let broker = Broker::start(Scheme::Mqtt, None, Manners::default()).await;

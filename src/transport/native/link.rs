@@ -39,6 +39,8 @@ pub(super) struct NativeLink<W> {
     output: Output,
     decoder: Decoder,
     max_outgoing: usize,
+    /// Bytes that wait up to the end of the last message among them; 0 when none waits, whatever else does.
+    through_messages: usize,
     /// Bytes of messages that wait are never more: `max_outgoing`, or a larger message that found nothing waiting.
     bound: usize,
     /// Why nothing can be written any more. What the peer said before is read first.
@@ -78,6 +80,7 @@ impl<W: Wire> NativeLink<W> {
             output,
             decoder: Decoder::new(limits).with_protocol(Protocol::V311),
             max_outgoing,
+            through_messages: 0,
             bound: max_outgoing,
             unwritten: None,
             alive,
@@ -158,7 +161,9 @@ impl<W: Wire> NativeLink<W> {
         if let Poll::Ready(Err(error)) = wire.poll_drain(cx, &mut self.output) {
             self.unwritten = Some(error);
         }
-        if self.output.len() < before {
+        let written = before - self.output.len();
+        if written > 0 {
+            self.through_messages = self.through_messages.saturating_sub(written);
             self.alive.sent(Instant::now());
         }
     }
@@ -259,13 +264,18 @@ impl<W: Wire> NativeLink<W> {
         self.output.append(|bytes| encode(packet, Protocol::V311, bytes)).map_err(unwritable)
     }
 
-    /// Whether one more message may be queued.
+    /// A message was queued.
+    fn admitted(&mut self) {
+        self.through_messages = self.output.len();
+    }
+
+    /// Whether one more message may be queued. A SUBSCRIBE counts as one; CONNECT and acknowledgements do not.
     fn admit(&mut self, len: usize) -> Result<(), LinkError> {
         if self.wire.is_none() {
             return Err(LinkErrorKind::Closed.into());
         }
         let waiting = self.output.len();
-        if waiting == 0 {
+        if self.through_messages == 0 {
             self.bound = self.max_outgoing.max(len);
         } else if waiting + len > self.max_outgoing {
             return Err(LinkError::new(LinkErrorKind::Overloaded, format!("{waiting} bytes wait to be sent")));
@@ -297,12 +307,15 @@ impl<W: Wire> Link for NativeLink<W> {
         let Publish { topic, payload, qos } = publish;
         self.admit(topic.as_str().len() + payload.len())?;
         if qos == Qos::AtMostOnce {
-            return self.output.append(|bytes| encode_publish(&topic, &payload, bytes)).map_err(unwritable);
+            self.output.append(|bytes| encode_publish(&topic, &payload, bytes)).map_err(unwritable)?;
+            self.admitted();
+            return Ok(());
         }
         let id = self.next_id()?;
         let packet = PublishPacket { dup: false, retain: false, qos, id: Some(id), topic, payload };
         self.write(&Packet::Publish(packet))?;
         self.unacknowledged.insert(id);
+        self.admitted();
         Ok(())
     }
 
@@ -311,6 +324,7 @@ impl<W: Wire> Link for NativeLink<W> {
         let id = self.next_id()?;
         self.write(&Packet::Subscribe { id, filters: vec![(filter.clone(), Qos::AtMostOnce)] })?;
         self.subscribing.insert(id, filter);
+        self.admitted();
         Ok(())
     }
 

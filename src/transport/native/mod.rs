@@ -32,7 +32,7 @@
 //! onboarding is answered, and ready means that SUBSCRIBE is.
 //!
 //! # What a peer can do
-//! Acknowledgements that it does not read end the link with `Overloaded` beyond 64 KiB. A refusal or a TLS alert is told even if
+//! Acknowledgements that it does not read end the link with `Overloaded` 64 KiB beyond what may wait of messages. A refusal or a TLS alert is told even if
 //! writing failed before it was read. [`Link::close`] waits up to 5 s until all is written and then up to 1 s for the peer to
 //! close, because a socket that is closed with something unread takes back what the peer has not read yet.
 //!
@@ -79,8 +79,8 @@ pub struct Options {
     pub tls: Tls,
     /// The HTTP proxy through which all brokers are reached, on every scheme. Default none: the environment is never asked.
     pub proxy: Option<Proxy>,
-    /// Bytes of a link that wait to be written; beyond, `publish` answers `Overloaded`, but one message may wait whatever its
-    /// size. At least 1, default 1 MiB. Costs memory only while they wait.
+    /// Bytes of a link that wait to be written; beyond, `publish` and `subscribe` answer `Overloaded`, but one message may wait
+    /// whatever its size, also behind CONNECT. At least 1, default 1 MiB. Costs memory only while they wait.
     pub max_outgoing_bytes: usize,
 }
 
