@@ -148,6 +148,9 @@ impl<W: Wire> NativeLink<W> {
                     return Poll::Ready(Err(self.ended(LinkErrorKind::Closed.into())));
                 }
                 Poll::Pending => {
+                    if wire.take_heard() {
+                        self.alive.heard(Instant::now());
+                    }
                     ready!(self.poll_alive(cx))?;
                 }
             }

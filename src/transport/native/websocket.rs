@@ -4,6 +4,7 @@
 //! and tokens with them, to the `log` crate at level trace. While it would, that level is switched off, if anybody listens
 //! there.
 
+mod heard;
 mod upgrade;
 
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use self::heard::Heard;
 use super::failure;
 use super::wire::{Output, Wire};
 use crate::mqtt::{Endpoint, LinkError, LinkErrorKind};
@@ -32,7 +34,7 @@ const WRITE_LEN: usize = 16 * 1024;
 const BESIDES: usize = 256 * 1024;
 
 /// A WebSocket that carries MQTT.
-pub(super) struct WebSocket<T>(WebSocketStream<T>);
+pub(super) struct WebSocket<T>(WebSocketStream<Heard<T>>);
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> WebSocket<T> {
     /// Asks for the upgrade. Has no deadline of its own.
@@ -47,6 +49,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> WebSocket<T> {
             .max_message_size(largest)
             .max_frame_size(largest);
         let first = upgrade::ask(&mut stream, endpoint).await?;
+        let stream = Heard::new(stream);
         Ok(Self(WebSocketStream::from_partially_read(stream, first, Role::Client, Some(options)).await))
     }
 }
@@ -72,6 +75,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for WebSocket<T> {
                 Some(Err(error)) => return Poll::Ready(Err(ending(error))),
             }
         }
+    }
+
+    fn take_heard(&mut self) -> bool {
+        self.0.get_mut().take_heard()
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<Result<(), LinkError>> {
@@ -104,5 +111,62 @@ fn ending(error: Error) -> LinkError {
         | Error::AlreadyClosed
         | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => LinkErrorKind::Closed.into(),
         error => LinkError::new(LinkErrorKind::Protocol, format!("WebSocket: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::mqtt::packet::{Connect, Protocol};
+    use crate::transport::native::alive::Alive;
+    use crate::transport::native::link::NativeLink;
+    use crate::transport::{Link as _, LinkEvent};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// On a slow line one message takes longer than the time in which a dead peer is noticed; a ping's answer waits behind it.
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_takes_its_time_is_a_sign_of_life() {
+        let (ours, mut theirs) = tokio::io::duplex(4_096);
+        let socket = WebSocketStream::from_raw_socket(Heard::new(ours), Role::Client, None).await;
+        let connect = Connect {
+            protocol: Protocol::V311,
+            clean_session: true,
+            keep_alive: 5,
+            client_id: String::from("d"),
+            will: None,
+            username: None,
+            password: None,
+        };
+        let alive = Alive::new(10 * SECOND, Instant::now());
+        let due = Instant::now() + SECOND;
+        let mut link = NativeLink::new(WebSocket(socket), connect, alive, (1_000, 1_000), due).expect("a CONNECT");
+        let peer = async {
+            theirs.write_all(b"\x82\x04\x20\x02\0\0").await.expect("CONNACK");
+            let packet = [&b"\x82\x41\x30\x3F\0\x01a"[..], &[b'x'; 60]].concat();
+            for byte in packet {
+                sleep(SECOND).await;
+                theirs.write_all(&[byte]).await.expect("it listens");
+            }
+            // And then not a word.
+            let mut rest = Vec::new();
+            theirs.read_to_end(&mut rest).await.expect("memory");
+        };
+        let events = async {
+            link.accepted().await.expect("accepted");
+            let began = Instant::now();
+            let event = poll_fn(|cx| link.poll_event(cx)).await;
+            assert!(matches!(&event, LinkEvent::Received(publish) if publish.payload.len() == 60), "{event:?}");
+            assert!(began.elapsed() > 60 * SECOND, "{:?}", began.elapsed());
+            let event = poll_fn(|cx| link.poll_event(cx)).await;
+            assert!(matches!(&event, LinkEvent::Lost(error) if error.kind() == LinkErrorKind::KeepAlive), "{event:?}");
+        };
+        tokio::join!(events, peer);
     }
 }

@@ -23,6 +23,11 @@ pub(super) trait Wire: Send + Unpin + 'static {
     /// Appends what has arrived to `input`; 0 bytes are the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<Result<usize, LinkError>>;
 
+    /// Whether any byte has come since the last call, where `poll_fill` tells of whole messages alone.
+    fn take_heard(&mut self) -> bool {
+        false
+    }
+
     /// Writes from the front of `output`. Ready when nothing is left and everything is flushed.
     fn poll_drain(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<Result<(), LinkError>>;
 
