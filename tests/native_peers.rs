@@ -237,6 +237,22 @@ async fn silence_before_connack_ends_in_time() {
     }
 }
 
+/// Whose silence it was is told: with a proxy nobody else was spoken to.
+#[tokio::test]
+async fn a_silent_proxy_is_named() {
+    let (script, proxy) = Script::start().await;
+    let mut through = Options::default();
+    through.proxy = Some(format!("http://ann:s3cret@127.0.0.1:{}", proxy.port).parse().expect("valid"));
+    let (transport, credentials, mut soon) = (Native::new(through).expect("usable options"), credentials(), options());
+    soon.timeout = Duration::from_millis(300);
+    let endpoint = "mqtt://broker.invalid".parse().expect("valid");
+    let (failed, _peer) = tokio::join!(transport.connect(&endpoint, &credentials, &soon), script.accept());
+    let error = failed.map(drop).expect_err("no tunnel");
+    assert_eq!(error.kind(), LinkErrorKind::ConnectTimedOut);
+    let said = error.to_string();
+    assert!(said.contains(&format!("http://127.0.0.1:{}", proxy.port)) && !said.contains("s3cret"), "{said}");
+}
+
 /// A refusal that has arrived is told, although what was written behind CONNECT is answered with a reset.
 #[tokio::test]
 async fn a_refusal_is_heard_whatever_was_written_behind_connect() {

@@ -127,7 +127,11 @@ impl Native {
     ) -> Result<Box<dyn Link>, LinkError> {
         self.check(endpoint, options)?;
         let deadline = Instant::now() + options.timeout.min(LONGEST);
-        let stream = within(deadline, "the host name was not resolved or TCP not answered", self.tcp(endpoint)).await?;
+        let waits_for = match &self.options.proxy {
+            Some(proxy) => format!("{proxy} was not reached or makes no tunnel"),
+            None => String::from("the host name was not resolved or TCP not answered"),
+        };
+        let stream = within(deadline, &waits_for, self.tcp(endpoint)).await?;
         if !endpoint.scheme.is_tls() {
             return self.mqtt(stream, endpoint, credentials, options, deadline).await;
         }
