@@ -16,12 +16,16 @@ static LOWERED: Mutex<Lowered> = Mutex::new(Lowered { calls: 0, before: LevelFil
 /// Whether the level was ever lowered. Until then most calls cost two loads.
 static EVER: AtomicBool = AtomicBool::new(false);
 
-/// Runs `call`, a call of a dependency that would log a secret at `level` under `target`, with that level switched off.
+/// Where tungstenite logs messages and frames, at TRACE. A filter may name the second without the first.
+#[cfg(any(feature = "native", feature = "edge"))]
+pub(crate) const WEBSOCKET: &[&str] = &["tungstenite::protocol", "tungstenite::protocol::frame"];
+
+/// Runs `call`, a call of a dependency that would log a secret at `level` under one of `targets`, with that level switched off.
 ///
 /// Nothing is touched unless the application's logger really listens there. If it does, the `log` crate's global level is
 /// lowered to INFO for the duration of the call, some microseconds; the cost is that a DEBUG or TRACE record which another
 /// thread writes through the `log` crate in that moment is lost. Calls on several threads share one lowering.
-pub(crate) fn quietly<R>(target: &str, level: Level, call: impl FnOnce() -> R) -> R {
+pub(crate) fn quietly<R>(targets: &[&str], level: Level, call: impl FnOnce() -> R) -> R {
     debug_assert!(level > Level::Info, "what is said at INFO is not switched off");
     // A level that another thread has lowered is no reason to do nothing: it may be back in a moment. Whoever sees the
     // lowered level sees the flag as well, which was set before it.
@@ -30,15 +34,16 @@ pub(crate) fn quietly<R>(target: &str, level: Level, call: impl FnOnce() -> R) -
     if is_low && !EVER.load(Ordering::Relaxed) {
         return call();
     }
-    let _restore = lower(target, level);
+    let _restore = lower(targets, level);
     call()
 }
 
-fn lower(target: &str, level: Level) -> Option<Restore> {
+fn lower(targets: &[&str], level: Level) -> Option<Restore> {
     let mut lowered = LOWERED.lock().unwrap_or_else(PoisonError::into_inner);
     if lowered.calls == 0 {
         let before = log::max_level();
-        if before < level.to_level_filter() || !log::log_enabled!(target: target, level) {
+        let is_heard = |target: &&str| log::log_enabled!(target: *target, level);
+        if before < level.to_level_filter() || !targets.iter().any(is_heard) {
             return None;
         }
         lowered.before = before;
@@ -78,8 +83,8 @@ mod tests {
     struct Heard(AtomicUsize);
 
     impl Log for Heard {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == TARGET
         }
         fn log(&self, record: &Record<'_>) {
             self.0.fetch_add(usize::from(record.target() == TARGET), Ordering::SeqCst);
@@ -99,7 +104,7 @@ mod tests {
             for level in [Level::Debug, Level::Trace, Level::Trace, Level::Debug] {
                 scope.spawn(move || {
                     for _ in 0..5_000 {
-                        quietly(TARGET, level, || log::log!(target: TARGET, level, "secret"));
+                        quietly(&["somebody", TARGET], level, || log::log!(target: TARGET, level, "secret"));
                         std::thread::yield_now();
                     }
                 });
@@ -107,11 +112,11 @@ mod tests {
         });
         assert_eq!(HEARD.0.load(Ordering::SeqCst), 1);
         assert_eq!(log::max_level(), LevelFilter::Trace);
-        let unwound = std::panic::catch_unwind(|| quietly(TARGET, Level::Trace, || panic!("on purpose")));
+        let unwound = std::panic::catch_unwind(|| quietly(&[TARGET], Level::Trace, || panic!("on purpose")));
         assert!(unwound.is_err());
         assert_eq!(log::max_level(), LevelFilter::Trace);
         // An application that wants to hear nothing is left alone.
         log::set_max_level(LevelFilter::Warn);
-        quietly(TARGET, Level::Trace, || assert_eq!(log::max_level(), LevelFilter::Warn));
+        quietly(&[TARGET], Level::Trace, || assert_eq!(log::max_level(), LevelFilter::Warn));
     }
 }

@@ -12,7 +12,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 
 use crate::mqtt::packet::{Decoded, Decoder, Limits, Packet, Protocol, encode};
-use crate::quiet::quietly;
+use crate::quiet::{WEBSOCKET, quietly};
 
 /// A peer that reads nothing any more does not hold the end up.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -176,5 +176,5 @@ fn broken(error: WebSocketError) -> Broken {
 
 /// Runs a call of tungstenite, which logs whole frames, passwords and tokens with them.
 fn websocket_quietly<R>(call: impl FnOnce() -> R) -> R {
-    quietly("tungstenite::protocol", log::Level::Trace, call)
+    quietly(WEBSOCKET, log::Level::Trace, call)
 }

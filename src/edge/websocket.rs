@@ -92,7 +92,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for WebSocket<T> {
 
 /// Runs a call of tungstenite that logs frames.
 fn quietly<R>(call: impl FnOnce() -> R) -> R {
-    quiet::quietly("tungstenite::protocol", log::Level::Trace, call)
+    quiet::quietly(quiet::WEBSOCKET, log::Level::Trace, call)
 }
 
 /// Errors after the upgrade.

@@ -38,7 +38,7 @@ const BATCH: usize = 64;
 /// Runs a call of paho's Rust wrapper that logs the options of a CONNECT, password included, or a message that it publishes:
 /// at DEBUG.
 fn quietly<R>(call: impl FnOnce() -> R) -> R {
-    quiet::quietly("paho_mqtt::async_client", log::Level::Debug, call)
+    quiet::quietly(&["paho_mqtt::async_client"], log::Level::Debug, call)
 }
 
 /// Why there is no link, and whether trying again at once may help.
