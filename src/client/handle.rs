@@ -142,7 +142,8 @@ impl Client {
     /// Waits until the device has a credential, and gives it: who the thing is that calls are made for. At once with a
     /// stored one and after [`connect`](super::connect); after [`start`](super::start), as soon as the default broker has
     /// answered, which is before the assigned one is connected to. Cancel-safe. It waits as
-    /// long as the [connection](super::Connection) goes on trying; whoever has less patience puts a time limit on it.
+    /// long as the [connection](super::Connection) goes on trying, so somebody must drive that meanwhile; whoever has less patience
+    /// puts a time limit on it.
     ///
     /// ```
     /// # use thingif::client::{Client, ConnectError};

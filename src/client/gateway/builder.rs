@@ -152,7 +152,7 @@ impl Builder {
 
     /// Takes up the nodes that are stored, and makes the gateway, what drives it, and what happens to it. Waits at most 10 s
     /// for the store, and for a client of [`start`](crate::client::start) until it is
-    /// [onboarded](crate::client::Client::onboarded): nodes are behind one thing.
+    /// [onboarded](crate::client::Client::onboarded), so that its connection must be driven meanwhile: nodes are behind one thing.
     ///
     /// # Errors
     /// [`VaultError`] when the store is [set up wrongly](VaultError::is_misconfiguration), or the connection ended before the
