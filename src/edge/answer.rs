@@ -1,14 +1,14 @@
 //! Answers in the one dialect that every known device reads. (`wire` §2.1, §2.3)
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, DATE, MaxSizeReached, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderValue, Response};
 
 use super::config::RETRY_AFTER_SECONDS;
-use crate::frame::{self, MAX_HEAD_LEN, MAX_HEADERS, REQUEST_ID};
+use crate::frame::{self, MAX_HEAD_LEN, MAX_HEADERS};
 use crate::thing_if::{ErrorBody, ErrorCode};
 
 /// The largest body that is written, in bytes; a service that gives more has failed. MQTT itself ends at 256 MiB.
@@ -20,71 +20,134 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 /// `Accept-Ranges`, `Age`, `Cache-Control` and `Date`, `Connection` always. The request's id is echoed byte for byte; one that
 /// the service set is not its to set. A head that no device reads, of more than 8 KiB or 64 fields, is a failure of the service:
 /// an answer that is refused with its id is one that never came.
-pub(super) fn encode(response: Response<Bytes>, request_id: Option<HeaderValue>) -> Bytes {
-    if response.body().len() <= MAX_BODY
-        && let Ok((frame, true)) = write(response, request_id.clone())
-    {
-        return frame;
-    }
-    tracing::warn!("the service gave an answer that is too long for a frame");
-    // Too long only by an id which the asker has made so long itself.
-    write(failed(), request_id).map(|(frame, _)| frame).unwrap_or_default()
-}
-
-/// The frame, and whether its head is within bounds.
-fn write(response: Response<Bytes>, request_id: Option<HeaderValue>) -> Result<(Bytes, bool), MaxSizeReached> {
-    let (mut parts, body) = response.into_parts();
-    parts.headers = complete(std::mem::take(&mut parts.headers), request_id)?;
-    let (fields, body_len) = (parts.headers.len(), body.len());
-    let mut frame = BytesMut::new();
-    frame::encode_response(&Response::from_parts(parts, body), &mut frame);
-    let is_within = fields <= MAX_HEADERS && frame.len() - body_len <= MAX_HEAD_LEN;
-    Ok((frame.freeze(), is_within))
-}
-
-/// The headers of an answer, in order. An error: the service gives more than fit beside those of every answer.
-fn complete(mut given: HeaderMap, request_id: Option<HeaderValue>) -> Result<HeaderMap, MaxSizeReached> {
-    frame::remove_hop_by_hop(&mut given);
-    // Of the names alone: one may have any number of values.
-    let mut headers = HeaderMap::try_with_capacity(given.keys_len() + 8)?;
-    let fill = |headers: &mut HeaderMap, name: HeaderName, default: fn() -> HeaderValue| {
-        let value = given.get(&name).cloned().unwrap_or_else(default);
-        headers.try_insert(name, value)
-    };
-    fill(&mut headers, ACCEPT_RANGES, || HeaderValue::from_static("bytes"))?;
-    fill(&mut headers, AGE, || HeaderValue::from_static("0"))?;
-    fill(&mut headers, CACHE_CONTROL, || HeaderValue::from_static("max-age=0, no-cache, no-store"))?;
-    if let Some(content_type) = given.get(CONTENT_TYPE) {
-        headers.try_insert(CONTENT_TYPE, content_type.clone())?;
-    }
-    fill(&mut headers, DATE, date)?;
-    headers.try_insert(CONNECTION, HeaderValue::from_static("keep-alive"))?;
-    if let Some(id) = request_id {
-        headers.try_insert(REQUEST_ID, id)?;
-    }
-    for (name, value) in &given {
-        let is_written = [ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_TYPE, DATE, REQUEST_ID].contains(name);
-        if !is_written {
-            headers.try_append(name.clone(), value.clone())?;
+pub(super) fn encode(mut response: Response<Bytes>, request_id: Option<&HeaderValue>) -> Bytes {
+    frame::remove_hop_by_hop(response.headers_mut());
+    let head = Head::of(response.headers(), request_id);
+    if head.fields <= MAX_HEADERS && response.body().len() <= MAX_BODY {
+        let frame = head.write(&response);
+        if frame.len() - response.body().len() <= MAX_HEAD_LEN {
+            return frame;
         }
     }
-    Ok(headers)
+    tracing::warn!("the service gave an answer that is too long for a frame");
+    let failed = failed();
+    // Too long only by an id which the asker has made so long itself.
+    Head::of(failed.headers(), request_id).write(&failed)
 }
 
+/// The lines of the documented answer, in its order.
+const LINES: [&str; 7] = [
+    "\r\nAccept-Ranges:",
+    "\r\nAge:",
+    "\r\nCache-Control:",
+    "\r\nContent-Type:",
+    "\r\nDate:",
+    "\r\nConnection:",
+    "\r\nX-Kii-RequestID:",
+];
+
+/// What of a service's headers is written in one of [`LINES`], by its place there. The id is never the service's.
+fn line_of(name: &str) -> Option<usize> {
+    Some(match name {
+        "accept-ranges" => 0,
+        "age" => 1,
+        "cache-control" => 2,
+        "content-type" => 3,
+        "date" => 4,
+        "x-kii-requestid" => 6,
+        _ => return None,
+    })
+}
+
+/// The head of an answer before it is written: not as a map, which costs as much as all the rest of an answer.
+struct Head<'a> {
+    /// What the service, or else the request, gives for each of [`LINES`].
+    values: [Option<&'a [u8]>; LINES.len()],
+    /// The service's headers, of which those that have no line above are written after them.
+    given: &'a HeaderMap,
+    /// Whether there are any of those.
+    has_others: bool,
+    /// The bytes of their lines.
+    others_len: usize,
+    /// How many fields there are in all, each value counted.
+    fields: usize,
+}
+
+impl<'a> Head<'a> {
+    fn of(given: &'a HeaderMap, request_id: Option<&'a HeaderValue>) -> Self {
+        let mut values = [None; LINES.len()];
+        let mut others = 0;
+        let mut others_len = 0;
+        for (name, value) in given {
+            if let Some(line) = line_of(name.as_str()) {
+                values[line].get_or_insert(value);
+            } else {
+                others += 1;
+                others_len += "\r\n:".len() + name.as_str().len() + value.len();
+            }
+        }
+        values[LINES.len() - 1] = request_id;
+        let values = values.map(|value| value.map(|value| frame::trim_blanks(value.as_bytes())));
+        // A type is there only if it was given, an id only if the request had one; the other five always.
+        let fields = 5 + usize::from(values[3].is_some()) + usize::from(values[6].is_some()) + others;
+        Self { values, given, has_others: others > 0, others_len, fields }
+    }
+
+    fn write(&self, response: &Response<Bytes>) -> Bytes {
+        let [accept_ranges, age, cache_control, content_type, given_date, _, request_id] = self.values;
+        let now;
+        let date = match given_date {
+            Some(date) => date,
+            None => {
+                now = date_now();
+                &now
+            }
+        };
+        let values: [Option<&[u8]>; LINES.len()] = [
+            accept_ranges.or(Some(b"bytes")),
+            age.or(Some(b"0")),
+            cache_control.or(Some(b"max-age=0, no-cache, no-store")),
+            content_type,
+            Some(date),
+            Some(b"keep-alive"),
+            request_id,
+        ];
+        let lines = || LINES.iter().zip(values).filter_map(|(line, value)| Some((line.as_bytes(), value?)));
+        let lines_len: usize = lines().map(|(line, value)| line.len() + value.len()).sum();
+        let (body, end) = (response.body(), b"\r\n\r\n");
+        let mut frame = BytesMut::with_capacity(3 + lines_len + self.others_len + end.len() + body.len());
+        frame.extend_from_slice(response.status().as_str().as_bytes());
+        for (line, value) in lines() {
+            frame.extend_from_slice(line);
+            frame.extend_from_slice(value);
+        }
+        if self.has_others {
+            let others = self.given.iter().filter(|(name, _)| line_of(name.as_str()).is_none());
+            frame::write_response_fields(others, &mut frame);
+        }
+        frame.extend_from_slice(end);
+        frame.extend_from_slice(body);
+        frame.freeze()
+    }
+}
+
+/// `Thu, 01 Jan 1970 00:00:00 GMT`
+const DATE_LEN: usize = 29;
+
 /// Now, as `Date` says it: a text a second.
-fn date() -> HeaderValue {
+fn date_now() -> [u8; DATE_LEN] {
     thread_local! {
-        static WRITTEN: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+        static WRITTEN: Cell<(u64, [u8; DATE_LEN])> = const { Cell::new((u64::MAX, [b' '; DATE_LEN])) };
     }
     let now = SystemTime::now();
     let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    WRITTEN.with_borrow_mut(|written| match written {
-        Some((of, text)) if *of == second => text.clone(),
-        _ => {
-            let text = HeaderValue::try_from(httpdate::fmt_http_date(now)).expect("a date is printable ASCII");
-            written.insert((second, text)).1.clone()
-        }
-    })
+    let (of, text) = WRITTEN.get();
+    if of == second {
+        return text;
+    }
+    let text = httpdate::fmt_http_date(now).into_bytes().try_into().expect("a date has one length");
+    WRITTEN.set((second, text));
+    text
 }
 
 /// An error that the edge itself finds.
@@ -116,10 +179,13 @@ pub(super) fn failed() -> Response<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+    use http::header::{CONTENT_TYPE, DATE};
+
     use super::*;
 
     fn text(response: Response<Bytes>, id: Option<&'static str>) -> String {
-        let frame = encode(response, id.map(HeaderValue::from_static));
+        let frame = encode(response, id.map(HeaderValue::from_static).as_ref());
         String::from_utf8(frame.to_vec()).expect("ASCII")
     }
 
@@ -211,15 +277,15 @@ mod tests {
             response
         };
         let status = |response| {
-            let frame = encode(response, Some(HeaderValue::from_static("7")));
+            let frame = encode(response, Some(&HeaderValue::from_static("7")));
             let read = frame::decode_response(frame).expect("what a device reads");
-            assert_eq!(read.headers()[REQUEST_ID], "7");
+            assert_eq!(read.headers()[frame::REQUEST_ID], "7");
             read.status().as_u16()
         };
         // Six are the edge's own, with the id.
         assert_eq!((status(with(58, 1)), status(with(59, 1))), (200, 500));
         assert_eq!((status(with(1, 8_000)), status(with(1, 8_100))), (200, 500));
         let id = HeaderValue::try_from("7".repeat(9_000)).expect("a value");
-        assert!(encode(with(0, 0), Some(id)).starts_with(b"500"), "and it ends");
+        assert!(encode(with(0, 0), Some(&id)).starts_with(b"500"), "and it ends");
     }
 }

@@ -102,14 +102,14 @@ async fn answer_to<S: Backend>(
     request_id: Option<HeaderValue>,
     live: &Live,
 ) -> Bytes {
-    let id = request_id.clone();
+    let id = request_id.as_ref();
     let whole = async move { answer::encode(execute(service, request, live).await, id) };
     match AssertUnwindSafe(whole).catch_unwind().await {
         Ok(frame) => frame,
         Err(_) => {
             live.registry.counters().service_failures.add();
             tracing::error!("the service panicked");
-            answer::encode(answer::failed(), request_id)
+            answer::encode(answer::failed(), id)
         }
     }
 }

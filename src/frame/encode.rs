@@ -1,7 +1,7 @@
 //! `http` types to frames, in the one dialect that every known reader understands. (`wire` §2.2, §2.3)
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
 use super::header_name;
 use super::peek::trim_blanks;
@@ -42,9 +42,29 @@ fn head_len(headers: &HeaderMap, separator: &str) -> usize {
 }
 
 fn write_rest(headers: &HeaderMap, separator: &str, body: &[u8], dst: &mut BytesMut) {
+    write_fields(headers, separator, dst);
+    dst.extend_from_slice(b"\r\n\r\n");
+    dst.extend_from_slice(body);
+}
+
+/// Appends the lines of some of a response's headers, each with the line end before it, for who writes the others itself.
+#[cfg(feature = "edge")]
+pub(crate) fn write_response_fields<'a>(
+    fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    dst: &mut BytesMut,
+) {
+    write_fields(fields, ":", dst);
+}
+
+#[inline]
+fn write_fields<'a>(
+    fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    separator: &str,
+    dst: &mut BytesMut,
+) {
     let mut last: Option<&HeaderName> = None;
     let mut is_written = false;
-    for (name, value) in headers {
+    for (name, value) in fields {
         // Several values of one name follow each other. Readers keep the last of several lines, so the values share one
         // (RFC 9110 §5.3).
         if !last.is_some_and(|last| std::ptr::eq(last, name)) {
@@ -59,8 +79,6 @@ fn write_rest(headers: &HeaderMap, separator: &str, body: &[u8], dst: &mut Bytes
             dst.extend_from_slice(trim_blanks(value.as_bytes()));
         }
     }
-    dst.extend_from_slice(b"\r\n\r\n");
-    dst.extend_from_slice(body);
 }
 
 #[cfg(test)]

@@ -45,11 +45,15 @@ mod scan;
 mod start;
 
 pub use decode::{decode_request, decode_response};
+#[cfg(feature = "edge")]
+pub(crate) use encode::write_response_fields;
 pub use encode::{encode_request, encode_response};
 pub use error::{FrameError, FrameErrorKind};
 pub use header_name::{APP_ID, APP_KEY, MQTT_TTL, REQUEST_ID};
 pub use hop_by_hop::remove_hop_by_hop;
 pub use parse::{Frame, Headers};
+#[cfg(feature = "edge")]
+pub(crate) use peek::trim_blanks;
 pub use peek::{is_request, request_id};
 pub use retry_after::retry_after;
 pub use start::Start;

@@ -45,7 +45,7 @@ pub fn request_id(payload: &[u8]) -> Option<HeaderValue> {
 }
 
 /// `text` without the blanks around it. Other white space is a control byte here, and not to be hidden.
-pub(super) fn trim_blanks(mut text: &[u8]) -> &[u8] {
+pub(crate) fn trim_blanks(mut text: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = text
         && is_blank(*first)
     {

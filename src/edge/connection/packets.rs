@@ -110,7 +110,7 @@ impl<W: Wire, S: Backend> Connection<W, S> {
     }
 
     fn answer(&mut self, topic: &Topic, response: Response<Bytes>, request_id: Option<HeaderValue>) {
-        let frame = answer::encode(response, request_id);
+        let frame = answer::encode(response, request_id.as_ref());
         publish(&mut self.output, topic, &frame);
     }
 
