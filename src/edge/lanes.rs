@@ -112,20 +112,17 @@ impl Lanes {
     /// The next request of a lane. `None` closes the lane.
     pub(super) fn next(&self, key: LaneKey) -> Option<Queued> {
         let mut state = self.state();
-        match state.open.get_mut(&key).and_then(VecDeque::pop_front) {
-            Some(next) => {
-                state.waiting -= 1;
-                state.waiting_bytes -= next.job.size;
-                Some(next)
-            }
-            None => {
-                state.open.remove(&key);
-                if state.open.is_empty() {
-                    state.open = HashMap::new(); // gives back what a burst had needed
-                }
-                None
-            }
+        let Entry::Occupied(mut lane) = state.open.entry(key) else { return None };
+        if let Some(next) = lane.get_mut().pop_front() {
+            state.waiting -= 1;
+            state.waiting_bytes -= next.job.size;
+            return Some(next);
         }
+        lane.remove();
+        if state.open.is_empty() {
+            state.open.shrink_to_fit(); // gives back what a burst had needed
+        }
+        None
     }
 
     /// Gives up what waits, in every lane. What has begun goes on.
