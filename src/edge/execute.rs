@@ -1,13 +1,13 @@
 //! Requests to the service and back, in lanes.
 
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use tower_service::Service;
 
 use super::answer;
@@ -45,10 +45,24 @@ pub(super) async fn run_lane<S: Backend>(service: S, mut lane: OpenLane, first: 
         let Job { topic, request_id, request, .. } = job;
         left.turn_to(&session);
         live.registry.counters().requests.add();
+        // A clone of its own: one that panicked, or was made ready for another call, is not called again.
+        let mut service = service.clone();
         let frame = {
-            let mut call = pin!(answer_to(service.clone(), request, request_id, &live));
+            let (id, live) = (request_id.as_ref(), &live);
+            // In one piece: each future around another would move the request once more.
+            let mut call = pin!(async move {
+                let ready: Result<(), BoxError> = poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into);
+                let answered = match ready {
+                    Ok(()) => service.call(request).await.map_err(Into::into),
+                    Err(error) => Err(error),
+                };
+                answer::encode(answered.unwrap_or_else(|error| failed(error, live)), id)
+            });
             poll_fn(|cx| {
-                let frame = call.as_mut().poll(cx);
+                // A panic becomes a 500, wherever it comes from: nothing that a service gives may keep the rest of its lane
+                // from being executed.
+                let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
+                let frame = polled.unwrap_or_else(|_| Poll::Ready(answer::encode(panicked(live), id)));
                 if frame.is_pending() {
                     left.wake();
                 }
@@ -94,36 +108,16 @@ impl Left {
     }
 }
 
-/// One call, and its answer as a frame. A panic becomes a 500, wherever it comes from: nothing that a service gives may
-/// keep the rest of its lane from being executed.
-async fn answer_to<S: Backend>(
-    service: S,
-    request: Request<Bytes>,
-    request_id: Option<HeaderValue>,
-    live: &Live,
-) -> Bytes {
-    let id = request_id.as_ref();
-    let whole = async move { answer::encode(execute(service, request, live).await, id) };
-    match AssertUnwindSafe(whole).catch_unwind().await {
-        Ok(frame) => frame,
-        Err(_) => {
-            live.registry.counters().service_failures.add();
-            tracing::error!("the service panicked");
-            answer::encode(answer::failed(), id)
-        }
-    }
+/// The answer of a service that gave an error.
+fn failed(error: BoxError, live: &Live) -> Response<Bytes> {
+    live.registry.counters().service_failures.add();
+    tracing::error!(%error, "the service failed");
+    answer::failed()
 }
 
-/// `service` is a clone of its own: one that panicked, or was made ready for another call, is not called again.
-async fn execute<S: Backend>(mut service: S, request: Request<Bytes>, live: &Live) -> Response<Bytes> {
-    let call = async {
-        poll_fn(|cx| service.poll_ready(cx)).await?;
-        service.call(request).await
-    };
-    call.await.unwrap_or_else(|error: S::Error| {
-        live.registry.counters().service_failures.add();
-        let error: BoxError = error.into();
-        tracing::error!(%error, "the service failed");
-        answer::failed()
-    })
+/// The answer of a service that panicked.
+fn panicked(live: &Live) -> Response<Bytes> {
+    live.registry.counters().service_failures.add();
+    tracing::error!("the service panicked");
+    answer::failed()
 }
