@@ -154,12 +154,11 @@ async fn a_service_that_panics_or_answers_with_headers_without_number_stops_no_l
     config.max_in_flight_total = 1;
     let edge = start_with(service, config).await;
     let mut client = edge.assigned("device").await;
-    for (body, status) in [("many", "200"), ("panic", "500"), ("", "200")] {
+    for (body, status) in [("many", "500"), ("panic", "500"), ("", "200")] {
         client.request(STATES, format!("PUT\n\n{body}")).await;
         let answer = client.answer().await;
         assert_eq!(answer.status, status, "{body}");
-        let cookies = answer.head.matches("a=b").count();
-        assert_eq!(cookies, if body == "many" { 30_000 } else { 0 });
+        assert!(!answer.head.contains("a=b"), "more than any device reads");
     }
     assert_eq!(edge.registry.metrics().service_failures, 1);
 }
