@@ -213,9 +213,10 @@ impl<W: Wire, S: Backend> Connection<W, S> {
         let _until_goodbye = self.live.task();
         let ending = self.run().await;
         let (_, pushes_dropped) = self.session.backlog();
-        self.places = None;
+        // First: whoever sees that it has gone may ask why.
         ending.count(self.live.registry.counters());
         self.live.registry.counters().undeliverable_answers.add_many(self.staged.len());
+        self.places = None;
         let Peer { connection, client_id, .. } = &self.peer;
         tracing::info!(connection = connection.0, %client_id, reason = %ending, pushes_dropped, "connection ended");
         close(&mut *self.wire, &mut self.output, ending).await;
